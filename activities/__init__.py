@@ -1,0 +1,1 @@
+"""What the workflows ask for; each is safe to run twice."""

@@ -1,0 +1,191 @@
+"""The one activity that does the work: render, send, and record what came of it."""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
+
+from activities.runs import PLATFORM
+from activities.services import Services
+from backends import parse_rendered
+from backends.base import Delivery, InvocationMethod, Receipt
+from domain import contexts, templating
+from domain.actions import Action
+from domain.errors import BackendUnavailable, InterlockError, InvalidInvocation, Unavailable
+from domain.runs import Run, RunStatus
+from domain.secrets import Redactor
+from store import actions, runs, secrets
+from workflows.calls import Progress
+
+log = logging.getLogger(__name__)
+
+_HEARTBEAT_SECONDS = 3
+
+
+class InvocationActivity:
+    """Delivers a run to its backend."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    @activity.defn
+    async def invoke_backend(self, run_id: str) -> Progress:
+        """Render, send, and record what came of it; a run that has ended is left alone.
+
+        Safe to run twice: the delivery carries the run id as its idempotency key, and a run that was settled
+        meanwhile keeps the first outcome.
+        """
+        async with _heartbeat():
+            async with self._services.database.read() as session:
+                found = await runs.find(session, run_id)
+                run = found.run
+                action = await actions.version(session, found.action_id, run.interlock.action_version)
+            if run.status is not RunStatus.IN_PROGRESS:
+                return await self._record(run, Receipt())
+            plaintexts = await self._secrets(action)
+            redactor = Redactor(plaintexts.values())
+            try:
+                method, run, warnings = await self._rendered(run, action, plaintexts)
+                receipt = await self._sent(method, run, action)
+            except BackendUnavailable as fault:
+                if activity.info().attempt < self._services.attempts:
+                    raise ApplicationError(redactor.text(str(fault)), type="BackendUnavailable") from None
+                receipt, warnings = _failed(fault), ()
+            except Unavailable:
+                raise
+            except InterlockError as fault:
+                receipt, warnings = _failed(fault), ()
+            return await self._record(run, _redacted(receipt, redactor), lines=warnings)
+
+    async def _secrets(self, action: Action) -> dict[str, str]:
+        if not templating.Template.parse(action.document["invocationMethod"]).secret_programs:
+            return {}
+        async with self._services.database.read() as session:
+            encrypted = await secrets.encrypted(session)
+        return {name: self._services.decrypt(value) for name, value in encrypted.items()}
+
+    async def _rendered(
+        self, run: Run, action: Action, plaintexts: dict[str, str]
+    ) -> tuple[InvocationMethod, Run, tuple[str, ...]]:
+        """The method to invoke, secrets and all; the run with its payload, which has none."""
+        document = action.document["invocationMethod"]
+        context = contexts.of_run(run, action)
+        delivery = await templating.rendered(
+            document, context, self._services.evaluate, secrets=plaintexts, now=run.created_at
+        )
+        if not isinstance(delivery.value, dict):
+            raise InvalidInvocation("invocationMethod: is no object any more")
+        method = parse_rendered(delivery.value)
+        if run.payload is None:  # it waited for approval; otherwise the request has rendered it already
+            masked = await templating.rendered(
+                document, context, self._services.evaluate, secrets=None, now=run.created_at
+            )
+            run = await self._released(run, masked.value, synchronous=method.synchronous())
+        return method, run, delivery.warnings
+
+    async def _released(self, run: Run, payload: Any, *, synchronous: bool) -> Run:
+        at = self._services.now()
+
+        def move(current: Run) -> Run:
+            if current.status.is_terminal:
+                return current
+            driving = current.interlock.model_copy(update={"synchronous": synchronous})
+            return current.changed(at=at, by=PLATFORM, payload=payload, interlock=driving)
+
+        async with self._services.database.write() as session:
+            _, after = await runs.change(session, run.id, move, origin="API", by_driver=True)
+        return after
+
+    async def _sent(self, method: InvocationMethod, run: Run, action: Action) -> Receipt:
+        if run.status.is_terminal:  # settled while it was rendered
+            return Receipt()
+        depth = run.interlock.depth
+        using = dataclasses.replace(self._services.resources, access_token=self._services.access_token(run.id, depth))
+        message = contexts.legacy_message(run, action, run.payload or {})
+        try:
+            return await method.invoke(Delivery(run_id=run.id, legacy_message=message, depth=depth), using)
+        except InterlockError:
+            raise
+        except Exception as fault:
+            # Something may have been sent, so it is not repeated. The text could hold what was sent: only its kind.
+            log.exception("backend failed unexpectedly", extra={"run_id": run.id}, exc_info=_without_text(fault))
+            return Receipt(
+                status=RunStatus.FAILURE, summary=f"The backend failed unexpectedly ({type(fault).__name__})"
+            )
+
+    async def _record(self, run: Run, receipt: Receipt, *, lines: tuple[str, ...] = ()) -> Progress:
+        """Settle the run by the receipt, unless it has ended meanwhile.
+
+        What was sent cannot be taken back, so this goes on until SQL answers instead of failing the activity,
+        which would send again.
+        """
+        at = self._services.now()
+
+        def move(current: Run) -> Run:
+            if current.status.is_terminal:
+                return current
+            said = _said(receipt)
+            if receipt.status is None:
+                return current.changed(at=at, by=PLATFORM, **said)
+            return current.moved(receipt.status, at=at, by=PLATFORM, **said)
+
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(Unavailable), wait=wait_exponential(multiplier=0.2, max=5), reraise=True
+        ):
+            with attempt:
+                async with self._services.database.write() as session:
+                    _, after = await runs.change(session, run.id, move, origin="API", by_driver=True)
+                    for line in (*lines, *receipt.log):
+                        await runs.log(session, run.id, line, by=PLATFORM, at=at)
+        return Progress(status=after.status)
+
+
+def _failed(fault: InterlockError) -> Receipt:
+    return Receipt(status=RunStatus.FAILURE, summary=str(fault))
+
+
+def _said(receipt: Receipt) -> dict[str, Any]:
+    said = {
+        "summary": receipt.summary,
+        "response": receipt.response,
+        "link": receipt.link or None,
+        "external_run_id": receipt.external_run_id,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _redacted(receipt: Receipt, redactor: Redactor) -> Receipt:
+    """The receipt as it may be stored: a backend that echoes a secret does not bring it back in."""
+    return dataclasses.replace(
+        receipt,
+        summary=redactor.text(receipt.summary) if receipt.summary else receipt.summary,
+        response=redactor.value(receipt.response),
+        link=tuple(redactor.text(link) for link in receipt.link),
+        log=tuple(redactor.text(line) for line in receipt.log),
+    )
+
+
+def _without_text(fault: Exception) -> BaseException:
+    return RuntimeError(type(fault).__name__).with_traceback(fault.__traceback__)
+
+
+@contextlib.asynccontextmanager
+async def _heartbeat() -> AsyncIterator[None]:
+    """Tell Temporal that this worker is alive, and learn from it whether the run still wants an answer."""
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
+            activity.heartbeat()
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()

@@ -1,0 +1,1 @@
+"""The HTTP API: parse, ask domain and store, start or signal, answer."""

@@ -1,0 +1,131 @@
+"""Definitions of actions and automations, and who may do what with them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Query
+
+import backends
+from api.auth import AdminCaller, Caller
+from api.errors import responses
+from api.services import Now, Services, StrictRoute, words
+from domain.actions import Action, Definition
+from domain.documents import Document
+from domain.errors import IdentifierTaken, InvalidInputs, InvalidRequest, NotFound
+from domain.identifiers import new
+from domain.permissions import PermissionsPatch
+from domain.runs import Source
+from store import actions
+
+router = APIRouter(route_class=StrictRoute, tags=["actions"])
+
+Written = Annotated[dict[str, Any], Body(description="An action or automation; it is stored and echoed as received.")]
+
+
+def _parsed(document: Document) -> Definition:
+    definition = Definition.parse(document)
+    backends.parse(definition.invocation_method)
+    return definition
+
+
+def _version(definition: Definition, *, of: Action | None, by: str, at: datetime) -> Action:
+    return Action(
+        id=of.id if of else new("action"),
+        identifier=definition.identifier,
+        version=of.version + 1 if of else 1,
+        document=definition.document,
+        created_at=of.created_at if of else at,
+        created_by=of.created_by if of else by,
+        updated_at=at,
+        updated_by=by,
+    )
+
+
+@router.post("/v1/actions", responses=responses(IdentifierTaken, InvalidInputs))
+async def create_action(document: Written, caller: AdminCaller, services: Services, now: Now) -> Document:
+    """Create an action or an automation, with the default permissions."""
+    action = _version(_parsed(document), of=None, by=caller.id, at=now)
+    async with services.database.write() as session:
+        await actions.create(session, action, origin=Source.API)
+    return {"ok": True, "action": action.echo()}
+
+
+@router.get("/v1/actions", responses=responses())
+async def list_actions(
+    caller: Caller,
+    services: Services,
+    action_identifier: Annotated[list[str] | None, Query()] = None,
+    blueprint_identifier: Annotated[list[str] | None, Query()] = None,
+    operation: Annotated[list[str] | None, Query()] = None,
+    published: bool | None = None,
+    trigger_type: Literal["self-service", "automation"] | None = None,
+    trigger_event: Annotated[list[str] | None, Query()] = None,
+    trigger_event_action_identifier: str | None = None,
+) -> Document:
+    """The actions that pass every filter."""
+    filters = actions.Filters(
+        identifiers=words(action_identifier),
+        blueprints=words(blueprint_identifier),
+        operations=words(operation),
+        published=published,
+        trigger_type=trigger_type,
+        events=words(trigger_event),
+        event_action=trigger_event_action_identifier,
+    )
+    async with services.database.read() as session:
+        found = await actions.listed(session, filters)
+    return {"ok": True, "actions": [action.echo() for action in found]}
+
+
+@router.get("/v1/actions/{action_id}", responses=responses(NotFound))
+async def get_action(action_id: str, caller: Caller, services: Services) -> Document:
+    """One action as it was written."""
+    async with services.database.read() as session:
+        action, _ = await actions.get(session, action_id)
+    return {"ok": True, "action": action.echo()}
+
+
+@router.put("/v1/actions/{action_id}", responses=responses(NotFound, IdentifierTaken, InvalidInputs))
+async def replace_action(
+    action_id: str, document: Written, caller: AdminCaller, services: Services, now: Now
+) -> Document:
+    """A new version of the action; runs that exist go on with theirs. Another `identifier` renames it."""
+    definition = _parsed(document)
+    async with services.database.write() as session:
+        before, _ = await actions.get(session, action_id)
+        if definition.trigger.type != before.definition.trigger.type:
+            raise InvalidRequest("trigger.type: cannot change; delete the action and create it again")
+        after = _version(definition, of=before, by=caller.id, at=now)
+        await actions.replace(session, before, after, origin=Source.API)
+    return {"ok": True, "action": after.echo()}
+
+
+@router.delete("/v1/actions/{action_id}", responses=responses(NotFound))
+async def delete_action(action_id: str, caller: AdminCaller, services: Services, now: Now) -> Document:
+    """Delete the action. Its runs stay; those that wait for approval end with FAILURE."""
+    async with services.database.write() as session:
+        action, _ = await actions.get(session, action_id)
+        ended = await actions.remove(session, action, by=caller.id, at=now, origin=Source.API)
+    for run in ended:
+        services.driver.wake_soon(run)
+    return {"ok": True}
+
+
+@router.get("/v1/actions/{action_id}/permissions", responses=responses(NotFound))
+async def get_permissions(action_id: str, caller: Caller, services: Services) -> Document:
+    """Who may execute the action and who may approve its runs."""
+    async with services.database.read() as session:
+        _, permissions = await actions.get(session, action_id)
+    return {"ok": True, "permissions": permissions.model_dump(mode="json")}
+
+
+@router.patch("/v1/actions/{action_id}/permissions", responses=responses(NotFound))
+async def patch_permissions(
+    action_id: str, patch: PermissionsPatch, caller: AdminCaller, services: Services
+) -> Document:
+    """Replace the lists that are named; the others stay. `"policy": null` drops a policy."""
+    async with services.database.write() as session:
+        action, permissions = await actions.get(session, action_id)
+        permissions = permissions.patched(patch)
+        await actions.put_permissions(session, action.id, permissions)
+    return {"ok": True, "permissions": permissions.model_dump(mode="json")}

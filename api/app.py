@@ -1,0 +1,46 @@
+"""The HTTP application: routes, errors and the OpenAPI document, over what it is handed."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+import backends
+from api import actions, approvals, auth, errors, health, home, organization, runs
+from api.middleware import Door
+from api.services import ApiServices
+from domain.actions import Definition
+
+_DESCRIPTION = """\
+Self-service actions and automations. Every success has `"ok": true`; every failure is
+`{"ok": false, "error": "<code>", "message": "<what and why>"}`. Get a token from `POST /v1/auth/access_token` and
+send it as `Authorization: Bearer <accessToken>`.
+"""
+
+
+def create_app(services: ApiServices) -> FastAPI:
+    """The application. Whoever makes it owns the services and closes them."""
+    app = FastAPI(title="Interlock", version="0.1.0", description=_DESCRIPTION, redoc_url=None)
+    app.state.services = services
+    # Runs, claims and approvals first: `/v1/actions/runs` is no action called `runs`.
+    for module in (auth, runs, approvals, actions, organization, health, home):
+        app.include_router(module.router)
+    errors.install(app)
+    app.add_middleware(Door, limit=services.settings.max_body_bytes)
+    app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def openapi(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with the JSON of actions and backends that routes take as it comes."""
+    if app.openapi_schema:
+        return app.openapi_schema
+    document = FastAPI.openapi(app)
+    schemas = document["components"]["schemas"]
+    definition = Definition.model_json_schema(ref_template="#/components/schemas/{model}", by_alias=True)
+    schemas |= definition.pop("$defs", {}) | backends.components()
+    definition["properties"]["invocationMethod"] = backends.schema()
+    schemas["Action"] = definition
+    for path, method in (("/v1/actions", "post"), ("/v1/actions/{action_id}", "put")):
+        content = document["paths"][path][method]["requestBody"]["content"]
+        content["application/json"]["schema"] = {"$ref": "#/components/schemas/Action"}
+    return document

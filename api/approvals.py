@@ -1,0 +1,72 @@
+"""Approvals: decide about a run, and see who was asked and what they said."""
+
+from fastapi import APIRouter
+from pydantic import StrictStr
+
+from api.auth import Caller
+from api.errors import responses
+from api.runs import Version, _shaped, visible
+from api.services import Now, Services, StrictRoute
+from domain.approvals import Decision, DecisionState, Word
+from domain.documents import Document
+from domain.errors import Forbidden, NotFound, RunNotWaitingForApproval
+from domain.models import Written
+from domain.permissions import Permissions
+from domain.runs import Source
+from store import actions, runs
+
+router = APIRouter(route_class=StrictRoute, tags=["approvals"])
+
+
+class ApprovalRequest(Written):
+    """One person's word."""
+
+    status: Word
+    description: StrictStr | None = None
+    """Why."""
+
+
+@router.patch(
+    "/v1/actions/runs/{run_id}/approval",
+    status_code=201,
+    responses=responses(NotFound, Forbidden, RunNotWaitingForApproval),
+)
+async def decide(
+    run_id: str, request: ApprovalRequest, caller: Caller, services: Services, now: Now, version: Version = "v2"
+) -> Document:
+    """Approve or decline. It counts the moment this answers; what follows from all decisions is in the run."""
+    found = await visible(run_id, caller, services)
+    decision = Decision(
+        user_id=caller.id,
+        name=caller.name,
+        state=DecisionState.of(request.status),
+        description=request.description,
+        machine=caller.user is None,
+        at=now,
+    )
+    async with services.database.write() as session:
+        permissions = await actions.permissions(session, found.action_id) or Permissions()
+        permissions.require_approve(caller)
+        after = await runs.decide(session, run_id, decision, origin=Source.API)
+    if after.status is not found.run.status:
+        services.driver.wake_soon(after)
+    return {"ok": True, "run": _shaped(after, version)}
+
+
+@router.get("/v1/actions/runs/{run_id}/approvers", responses=responses(NotFound))
+async def list_approvers(
+    run_id: str, caller: Caller, services: Services, include_pending_approvers: bool = False
+) -> Document:
+    """Who has decided what and, if asked for, who was asked and has not said anything."""
+    found = await visible(run_id, caller, services)
+    async with services.database.read() as session:
+        said = await runs.decisions(session, run_id)
+    approvers: list[Document] = [
+        {"userId": one.user_id, "state": one.state, "description": one.description} for one in said
+    ]
+    if include_pending_approvers:
+        silent = set(found.run.interlock.approvers) - {one.user_id for one in said}
+        approvers += [
+            {"userId": user_id, "state": DecisionState.PENDING, "description": None} for user_id in sorted(silent)
+        ]
+    return {"ok": True, "approvers": list(approvers)}

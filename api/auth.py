@@ -1,0 +1,95 @@
+"""Who calls: access tokens, and the caller behind one."""
+
+import hmac
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header
+
+from api.errors import responses
+from api.services import Now, Services, StrictRoute
+from domain.documents import Document
+from domain.errors import Forbidden, Unauthenticated
+from domain.models import Written
+from domain.users import Caller as CallerValue
+from runtime.tokens import Claims
+from store import users
+
+router = APIRouter(route_class=StrictRoute, tags=["auth"])
+
+
+class Credentials(Written):
+    """A client id and its secret, of the organization or of a person."""
+
+    client_id: str
+    client_secret: str
+
+
+@dataclass(frozen=True)
+class Cause:
+    """The run on whose behalf a request was made, when the token was given to its backend."""
+
+    run_id: str | None
+    depth: int
+
+
+@router.post("/v1/auth/access_token", responses=responses())
+async def create_access_token(credentials: Credentials, services: Services, now: Now) -> Document:
+    """A token for the credentials; send it as `Authorization: Bearer <accessToken>`."""
+    organization = services.organization
+    if credentials.client_id == organization.client_id:
+        known = hmac.compare_digest(
+            credentials.client_secret.encode(errors="replace"), organization.client_secret.encode()
+        )
+        claims = Claims(organization.client_id, organization.id, machine=True) if known else None
+    else:
+        async with services.database.read() as session:
+            user = await users.by_credentials(session, credentials.client_id, credentials.client_secret)
+        claims = Claims(user.id, organization.id, machine=False) if user else None
+    if claims is None:
+        raise Unauthenticated("no such client id and secret")
+    return {
+        "ok": True,
+        "accessToken": services.tokens.issue(claims, at=now),
+        "expiresIn": int(services.tokens.lifetime.total_seconds()),
+        "tokenType": "Bearer",
+    }
+
+
+def _claims(services: Services, authorization: Annotated[str | None, Header()] = None) -> Claims:
+    scheme, _, token = (authorization or "").strip().partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated("no access token: send the header Authorization: Bearer <accessToken>")
+    claims = services.tokens.read(token.strip())
+    if claims.organization != services.organization.id:
+        raise Unauthenticated("the access token is not one of ours: it is of another organization")
+    return claims
+
+
+async def _caller(services: Services, claims: Annotated[Claims, Depends(_claims)]) -> CallerValue:
+    if claims.machine:
+        if claims.subject != services.organization.client_id:
+            raise Unauthenticated("the access token is not one of ours: its credentials are gone")
+        return CallerValue(claims.organization, claims.subject, machine=True)
+    async with services.database.read() as session:
+        user = await users.get(session, claims.subject)
+    if user is None or user.status != "ACTIVE":
+        raise Unauthenticated("the person this access token was given to is not active any more")
+    return CallerValue(claims.organization, claims.subject, user=user)
+
+
+def _cause(claims: Annotated[Claims, Depends(_claims)]) -> Cause:
+    return Cause(claims.run_id, claims.depth)
+
+
+Caller = Annotated[CallerValue, Depends(_caller)]
+CausedBy = Annotated[Cause, Depends(_cause)]
+
+
+def _admin(caller: Caller) -> CallerValue:
+    if not caller.is_admin:
+        raise Forbidden(f"only Admins and the organization's credentials may do this, and {caller.name} is neither")
+    return caller
+
+
+AdminCaller = Annotated[CallerValue, Depends(_admin)]

@@ -1,0 +1,125 @@
+"""How errors look over HTTP: one row per domain error, one JSON shape for all."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from domain import errors
+from domain.errors import InterlockError
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[InterlockError], HTTPStatus] = {
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.IdentifierTaken: HTTPStatus.CONFLICT,
+    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.InvalidInputs: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.NotSelfService: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.MissingEntity: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.EntityFailsCondition: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.TemplateFault: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.InvalidInvocation: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.PrivateDestination: HTTPStatus.FORBIDDEN,
+    errors.UnresolvableDestination: HTTPStatus.FORBIDDEN,
+    errors.RunExhausted: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.RunNotWaitingForApproval: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.RunSynchronized: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.BackendFault: HTTPStatus.UNPROCESSABLE_ENTITY,
+}
+
+_EVERYWHERE: tuple[type[InterlockError], ...] = (
+    errors.Unauthenticated,
+    errors.InvalidRequest,
+    errors.TooLarge,
+    errors.Unavailable,
+)
+_BY_STATUS = {404: "not_found", 405: "method_not_allowed"}
+
+
+class ErrorBody(BaseModel):
+    """Every answer that is not a success."""
+
+    ok: bool = False
+    error: str
+    message: str
+
+
+def responses(*kinds: type[InterlockError]) -> dict[int | str, dict[str, Any]]:
+    """What a route says in OpenAPI about the errors it answers with, besides those that every route has."""
+    named: dict[int, list[str]] = {}
+    for kind in (*_EVERYWHERE, *kinds):
+        codes = named.setdefault(int(STATUS[kind]), [])
+        if kind.code not in codes:
+            codes.append(kind.code)
+    return {
+        status: {"model": ErrorBody, "description": " or ".join(f"`{code}`" for code in codes)}
+        for status, codes in sorted(named.items())
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Make the app answer every error in the one shape."""
+    app.add_exception_handler(InterlockError, _expected)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _routing)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def answer(status: int, code: str, message: str) -> JSONResponse:
+    """An error as clients read it."""
+    return JSONResponse({"ok": False, "error": code, "message": message}, status_code=status)
+
+
+def status_of(error: InterlockError) -> HTTPStatus:
+    """The status of the error, or of the nearest kind it is one of."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+async def _expected(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, InterlockError):
+        raise error
+    return answer(status_of(error), error.code, str(error))
+
+
+async def _malformed(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    problems = ", ".join(f"{_place(one['loc'])}: {_expectation(one)}" for one in error.errors())
+    return answer(HTTPStatus.UNPROCESSABLE_ENTITY, errors.InvalidRequest.code, problems)
+
+
+async def _routing(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    code = _BY_STATUS.get(error.status_code, "bad_request")
+    return answer(error.status_code, code, f"{error.detail}: {request.method} {request.url.path}")
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("request failed unexpectedly", extra={"method": request.method, "path": request.url.path})
+    return answer(HTTPStatus.INTERNAL_SERVER_ERROR, InterlockError.code, "something went wrong on our side")
+
+
+def _place(location: tuple[Any, ...]) -> str:
+    kind, *path = location
+    return ".".join(map(str, path)) or ("the body" if kind == "body" else str(kind))
+
+
+def _expectation(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "unknown key"
+    if problem["type"] in ("model_attributes_type", "dict_type") and problem["loc"] == ("body",):
+        return "must be a JSON object, sent with Content-Type: application/json"
+    text: str = problem["msg"]
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,58 @@
+"""The organization and its secrets."""
+
+from fastapi import APIRouter
+
+from api.auth import AdminCaller, Caller
+from api.errors import responses
+from api.services import Now, Services, StrictRoute
+from domain.documents import Document
+from domain.errors import Forbidden, IdentifierTaken, NotFound
+from domain.secret_values import NewSecret, Secret, SecretPatch
+from store import secrets
+
+router = APIRouter(route_class=StrictRoute, tags=["organization"])
+
+
+@router.post("/v1/organization/secrets", responses=responses(Forbidden, IdentifierTaken))
+async def create_secret(body: NewSecret, caller: AdminCaller, services: Services, now: Now) -> Document:
+    """Keep a secret for templates, `{{ .secrets.NAME }}`. Its value is never told again."""
+    secret = Secret(secret_name=body.secret_name, description=body.description, created_at=now, updated_at=now)
+    async with services.database.write() as session:
+        await secrets.create(session, secret, services.vault.encrypt(body.secret_value))
+    return {"ok": True, "secret": secret.model_dump(mode="json")}
+
+
+@router.get("/v1/organization/secrets", responses=responses())
+async def list_secrets(caller: Caller, services: Services) -> Document:
+    """The names and descriptions of all secrets."""
+    async with services.database.read() as session:
+        found = await secrets.listed(session)
+    return {"ok": True, "secrets": [secret.model_dump(mode="json") for secret in found]}
+
+
+@router.get("/v1/organization/secrets/{name}", responses=responses(NotFound))
+async def get_secret(name: str, caller: Caller, services: Services) -> Document:
+    """The name and description of a secret."""
+    async with services.database.read() as session:
+        secret = await secrets.get(session, name)
+    return {"ok": True, "secret": secret.model_dump(mode="json")}
+
+
+@router.patch("/v1/organization/secrets/{name}", responses=responses(Forbidden, NotFound))
+async def patch_secret(name: str, patch: SecretPatch, caller: AdminCaller, services: Services, now: Now) -> Document:
+    """Change the value or the description."""
+    encrypted = services.vault.encrypt(patch.secret_value) if patch.secret_value is not None else None
+    async with services.database.write() as session:
+        secret = await secrets.get(session, name)
+        said = {"description": patch.description} if "description" in patch.model_fields_set else {}
+        secret = secret.model_copy(update={**said, "updated_at": now})
+        await secrets.replace(session, secret, encrypted)
+    return {"ok": True, "secret": secret.model_dump(mode="json")}
+
+
+@router.delete("/v1/organization/secrets/{name}", responses=responses(Forbidden, NotFound))
+async def delete_secret(name: str, caller: AdminCaller, services: Services) -> Document:
+    """Forget the secret. Templates that name it see null from now on."""
+    async with services.database.write() as session:
+        await secrets.remove(session, name)
+    return {"ok": True}

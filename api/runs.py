@@ -1,0 +1,331 @@
+"""Runs: ask for one, read them, report about them."""
+
+import hashlib
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Query
+from pydantic import Field, JsonValue, StrictStr
+
+import backends
+from api.auth import Caller, CausedBy
+from api.errors import responses
+from api.services import ApiServices, NewRunId, Now, Services, StrictRoute, words
+from domain import contexts, documents, templating
+from domain.actions import Action
+from domain.documents import Document
+from domain.errors import (
+    EntityFailsCondition,
+    Forbidden,
+    IdempotencyKeyReused,
+    InvalidInputs,
+    InvalidInvocation,
+    InvalidRequest,
+    MissingEntity,
+    NotFound,
+    NotSelfService,
+    PrivateDestination,
+    RunExhausted,
+    RunSynchronized,
+    TemplateFault,
+    UnresolvableDestination,
+)
+from domain.models import Written
+from domain.requests import Circumstances, RunRequest, requested
+from domain.runs import Report, Run, RunStatus, Source, v1
+from domain.users import Caller as CallerValue
+from store import actions, runs, users
+
+router = APIRouter(route_class=StrictRoute, tags=["runs"])
+
+Version = Annotated[Literal["v1", "v2"], Query(description="the shape of runs in the answer")]
+
+
+class RunPatch(Written):
+    """What a backend says about a run; every key replaces what was said before."""
+
+    status: Literal["SUCCESS", "FAILURE", "IN_PROGRESS"] | None = None
+    status_label: StrictStr | None = None
+    link: StrictStr | list[StrictStr] | None = None
+    summary: StrictStr | None = None
+    external_run_id: StrictStr | None = None
+    message: Document | None = Field(default=None, deprecated=True)
+
+    def report(self) -> Report:
+        """The same, to apply to a run; IN_PROGRESS says nothing new."""
+        ended = self.status if self.status != "IN_PROGRESS" else None
+        return Report(
+            status=RunStatus(ended) if ended else None,
+            status_label=self.status_label,
+            link=(self.link,) if isinstance(self.link, str) else tuple(self.link) if self.link is not None else None,
+            summary=self.summary,
+            external_run_id=self.external_run_id,
+        )
+
+
+class RunResponse(Written):
+    """What the backend answered, as whoever called it reports it."""
+
+    response: JsonValue
+
+
+class NewLogLine(Written):
+    """A line for the run's log; with a `terminationStatus` it is the last one."""
+
+    message: StrictStr
+    termination_status: Literal["SUCCESS", "FAILURE"] | None = None
+    status_label: StrictStr | None = None
+
+
+@router.post(
+    "/v1/actions/{action_id}/runs",
+    status_code=202,
+    responses=responses(
+        NotFound, Forbidden, NotSelfService, MissingEntity, EntityFailsCondition, InvalidInputs, TemplateFault,
+        InvalidInvocation, PrivateDestination, UnresolvableDestination, IdempotencyKeyReused,
+    ),
+)  # fmt: skip
+async def create_run(
+    action_id: str,
+    request: RunRequest,
+    caller: Caller,
+    cause: CausedBy,
+    services: Services,
+    run_id: NewRunId,
+    now: Now,
+    run_as: str | None = None,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+) -> Document:
+    """Start a run of the action. It can be read back as soon as this answers, and nothing loses it from then on.
+
+    With an `Idempotency-Key` the same request can be sent again: it answers with the same run.
+    """
+    machine = caller
+    async with services.database.read() as session:
+        if run_as is not None:
+            if not caller.machine:
+                raise Forbidden("run_as works with the organization's credentials only, not with personal ones")
+            caller = caller.acting_for(await users.by_email(session, run_as))
+        repeatable = _repeatable(action_id, request, caller, idempotency_key)
+        if repeatable and (known := await runs.by_key(session, repeatable.key)):
+            return _repeated(known, repeatable)
+        action, permissions = await actions.get(session, action_id)
+        people = await users.everybody(session) if action.definition.required_approval else ()
+    circumstances = Circumstances(
+        caller=caller,
+        at=now,
+        run_id=run_id,
+        client_secret=services.organization.client_secret,
+        people=people,
+        impersonated_by=machine.id if run_as is not None else None,
+        depth=cause.depth + 1 if cause.run_id else 0,
+    )
+    run = requested(action, permissions, request, circumstances)
+    if run.status is RunStatus.IN_PROGRESS:
+        run = await _rendered(run, action, services)
+    restricted = action.definition.allow_anyone_to_view_runs is False
+    try:
+        async with services.database.write() as session:
+            await runs.create(session, run, action_id=action.id, restricted=restricted, request=repeatable)
+    except runs.KeyTaken:  # the same request came twice at the same time
+        async with services.database.read() as session:
+            known = await runs.by_key(session, repeatable.key) if repeatable else None
+        if known is None or repeatable is None:
+            raise
+        return _repeated(known, repeatable)
+    services.driver.start_soon(run)  # the relay starts what this cannot
+    return {"ok": True, "run": run.document()}
+
+
+@router.get("/v1/actions/runs", responses=responses())
+async def list_runs(
+    caller: Caller,
+    services: Services,
+    entity: str | None = None,
+    blueprint: str | None = None,
+    action: str | None = None,
+    active: bool | None = None,
+    user_email: str | None = None,
+    user_id: str | None = None,
+    source: Annotated[list[str] | None, Query()] = None,
+    external_run_id: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    version: Version = "v2",
+) -> Document:
+    """The runs that pass every filter, newest first."""
+    sources = words(source)
+    if unknown := set(sources) - set(Source):
+        raise InvalidRequest(f"source: {', '.join(sorted(unknown))} is none of {', '.join(Source)}")
+    async with services.database.read() as session:
+        of_user = {user_id} if user_id is not None else None
+        if user_email is not None:
+            try:
+                asked = {(await users.by_email(session, user_email)).id}
+            except NotFound:
+                asked = set()
+            of_user = asked if of_user is None else asked & of_user
+        filters = runs.Filters(
+            entity=entity,
+            blueprint=blueprint,
+            action=action,
+            active=active,
+            user_ids=tuple(of_user) if of_user is not None else None,
+            sources=sources or None,
+            external_run_id=external_run_id,
+            limit=limit,
+        )
+        if not caller.is_admin:
+            approvable = [key for key, value in await actions.restricted(session) if value.may_approve(caller)]
+            filters = replace(filters, seen_by=caller.id, approvable=tuple(approvable))
+        found = await runs.listed(session, filters)
+    return {"ok": True, "runs": [_shaped(run, version) for run in found]}
+
+
+@router.get("/v1/actions/runs/{run_id}", responses=responses(NotFound))
+async def get_run(run_id: str, caller: Caller, services: Services, version: Version = "v2") -> Document:
+    """One run."""
+    return {"ok": True, "run": _shaped((await visible(run_id, caller, services)).run, version)}
+
+
+@router.patch("/v1/actions/runs/{run_id}", responses=responses(NotFound, Forbidden, RunExhausted, RunSynchronized))
+async def patch_run(
+    run_id: str, patch: RunPatch, caller: Caller, services: Services, now: Now, version: Version = "v2"
+) -> Document:
+    """Report about the run, as often as there is something to say, until it has ended."""
+    found = await visible(run_id, caller, services)
+    _require_reporter(found.run, caller)
+    report = patch.report()
+    async with services.database.write() as session:
+        before, after = await runs.change(
+            session, run_id, lambda run: run.reported(report, at=now, by=caller.id), origin=Source.API
+        )
+        if patch.message:
+            await runs.log(session, run_id, documents.canonical(patch.message), by=caller.id, at=now)
+    _wake(before, after, services)
+    return {"ok": True, "run": _shaped(after, version)}
+
+
+@router.patch(
+    "/v1/actions/runs/{run_id}/response", responses=responses(NotFound, Forbidden, RunExhausted, RunSynchronized)
+)
+async def patch_response(run_id: str, body: RunResponse, caller: Caller, services: Services, now: Now) -> Document:
+    """Keep what the backend answered, for callers that invoked it on our behalf."""
+    found = await visible(run_id, caller, services)
+    _require_reporter(found.run, caller)
+    async with services.database.write() as session:
+        _, after = await runs.change(
+            session, run_id, lambda run: run.answered(body.response, at=now, by=caller.id), origin=Source.API
+        )
+    return {"ok": True, "run": after.document()}
+
+
+@router.post(
+    "/v1/actions/runs/{run_id}/logs",
+    status_code=201,
+    responses=responses(NotFound, Forbidden, RunExhausted, RunSynchronized),
+)
+async def create_log(run_id: str, line: NewLogLine, caller: Caller, services: Services, now: Now) -> Document:
+    """Add a line to the run's log; `terminationStatus` ends the run with it."""
+    found = await visible(run_id, caller, services)
+    _require_reporter(found.run, caller)
+    report = Report(
+        status=RunStatus(line.termination_status) if line.termination_status else None,
+        status_label=line.status_label,
+    )
+    async with services.database.write() as session:
+        before, after = await runs.change(
+            session, run_id, lambda run: run.reported(report, at=now, by=caller.id), origin=Source.API
+        )
+        added = await runs.log(session, run_id, line.message, by=caller.id, at=now)
+    _wake(before, after, services)
+    return {"ok": True, "runLog": added.model_dump(mode="json")}
+
+
+@router.get("/v1/actions/runs/{run_id}/logs", responses=responses(NotFound))
+async def list_logs(
+    run_id: str,
+    caller: Caller,
+    services: Services,
+    limit: Annotated[int, Query(ge=1, le=50)] = 50,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+) -> Document:
+    """The lines of the run's log, oldest first."""
+    await visible(run_id, caller, services)
+    async with services.database.read() as session:
+        lines = await runs.logs(session, run_id, limit=limit, offset=offset)
+    return {"ok": True, "runLogs": list[JsonValue](lines)}
+
+
+async def visible(run_id: str, caller: CallerValue, services: ApiServices) -> runs.Found:
+    """The run, if the caller may see it.
+
+    Raises:
+        NotFound: there is none, or none for this caller.
+    """
+    async with services.database.read() as session:
+        found = await runs.find(session, run_id)
+        if not found.restricted or caller.is_admin or found.run.created_by == caller.id:
+            return found
+        permissions = await actions.permissions(session, found.action_id)
+    if permissions is None or not permissions.may_approve(caller):
+        raise NotFound("Run", run_id)
+    return found
+
+
+async def _rendered(run: Run, action: Action, services: ApiServices) -> Run:
+    """The run with its payload, secrets masked; what cannot work is refused before anything is recorded."""
+    method = action.definition.invocation_method
+    rendering = await templating.rendered(
+        method, contexts.of_run(run, action), services.evaluate, secrets=None, now=run.created_at
+    )
+    payload = rendering.value
+    if not isinstance(payload, dict):
+        raise InvalidInvocation("invocationMethod: is no object any more")
+    masked = {str(path[0]) for path in rendering.masked_paths if path}
+    if masked & {"url", "method", "agent", "synchronized"}:
+        return run.model_copy(update={"payload": payload})  # only the delivery can tell whether it is valid
+    rendered = backends.parse_rendered(payload)
+    if destination := rendered.destination():
+        settings = services.settings
+        await backends.check_destination(
+            destination,
+            allow_private=settings.allow_private_destinations,
+            never_allowed=settings.never_destinations,
+            own_addresses=(settings.public_url, *settings.own_api_aliases),
+        )
+    driving = run.interlock.model_copy(update={"synchronous": rendered.synchronous()})
+    return run.model_copy(update={"payload": payload, "interlock": driving})
+
+
+def _repeatable(action_id: str, request: RunRequest, caller: CallerValue, key: str | None) -> runs.Request | None:
+    if key is None:
+        return None
+    asked = documents.canonical([action_id, request.model_dump(mode="json", exclude_unset=True)])
+    return runs.Request(
+        key=hashlib.sha256("\0".join((caller.client, caller.id, key)).encode()).hexdigest(),
+        digest=hashlib.sha256(asked.encode()).hexdigest(),
+    )
+
+
+def _repeated(known: tuple[Run, str], asked: runs.Request) -> Document:
+    run, digest = known
+    if digest != asked.digest:
+        raise IdempotencyKeyReused(f"the Idempotency-Key was used for run {run.id}, which was asked for differently")
+    return {"ok": True, "run": run.document()}
+
+
+def _require_reporter(run: Run, caller: CallerValue) -> None:
+    if not (caller.machine or caller.is_admin or caller.id == run.created_by):
+        raise Forbidden(
+            f"only the organization's credentials, Admins and the requester may report about run {run.id}, "
+            f"and {caller.name} is none of them"
+        )
+
+
+def _wake(before: Run, after: Run, services: ApiServices) -> None:
+    if after.status is not before.status:
+        services.driver.wake_soon(after)
+
+
+def _shaped(run: Run, version: str) -> Document:
+    return v1(run.document()) if version == "v1" else run.document()

@@ -1,0 +1,77 @@
+"""What routes are handed: everything impure, as arguments."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+from temporalio.client import Client
+
+from domain import documents
+from domain.identifiers import RunId, new
+from domain.jq import Evaluator
+from runtime.driver import RunDriver
+from runtime.keys import Vault
+from runtime.organization import Organization
+from runtime.settings import Settings
+from runtime.tokens import Tokens
+from store.database import Database
+
+
+@dataclass(frozen=True)
+class ApiServices:
+    """Made once per process, by `api/serve.py` or a test."""
+
+    settings: Settings
+    database: Database
+    temporal: Client
+    driver: RunDriver
+    evaluate: Evaluator
+    organization: Organization
+    tokens: Tokens
+    vault: Vault
+    now: Callable[[], datetime]
+
+
+class StrictRoute(APIRoute):
+    """A route whose JSON body is read by our own rules: no NaN, no NUL, no half characters, no deep nesting."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, behind the check of the body."""
+        handle = super().get_route_handler()
+
+        async def checked(request: Request) -> Response:
+            if body := await request.body():
+                # Where Starlette keeps what it has parsed, so that it is not parsed again by looser rules.
+                request._json = documents.parse(body)
+            return await handle(request)
+
+        return checked
+
+
+def _services(request: Request) -> ApiServices:
+    services: ApiServices = request.app.state.services
+    return services
+
+
+Services = Annotated[ApiServices, Depends(_services)]
+
+
+def _now(services: Services) -> datetime:
+    return services.now()
+
+
+def _run_id() -> RunId:
+    return RunId(new("r"))
+
+
+Now = Annotated[datetime, Depends(_now)]
+NewRunId = Annotated[RunId, Depends(_run_id)]
+
+
+def words(values: list[str] | None) -> tuple[str, ...]:
+    """A list in the query: repeated, joined by commas, or both."""
+    return tuple(word for value in values or () for word in value.split(",") if word)

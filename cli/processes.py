@@ -1,0 +1,92 @@
+"""What the commands run: the embedded product in one process, and the chores."""
+
+import asyncio
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+
+from api.app import create_app
+from api.serve import api_services, listen
+from domain.identifiers import new
+from domain.users import User
+from runtime.clock import now
+from runtime.driver import RunDriver
+from runtime.jq_pool import jq_pool
+from runtime.organization import ensure_organization
+from runtime.settings import Settings
+from runtime.temporal import connect
+from store import users
+from store.database import Database
+from worker.main import work
+
+
+async def embedded(
+    settings: Settings,
+    *,
+    sockets: Sequence[socket.socket],
+    stop: asyncio.Event,
+    on_ready: Callable[[], None],
+) -> None:
+    """API, worker and relay in one loop with one Temporal client, which lets runs start without a detour."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(Database(settings.database_url))
+        organization = await ensure_organization(settings, database)
+        client = await connect(settings)
+        evaluate = await stack.enter_async_context(jq_pool(settings))
+        driver = await stack.enter_async_context(
+            RunDriver(client, database, task_queue=settings.task_queue, eager=True)
+        )
+        working = asyncio.Event()
+        worker = asyncio.create_task(
+            work(settings, stop, client, database, evaluate, driver, organization, ready=working)
+        )
+        app = create_app(api_services(settings, database, client, driver, evaluate, organization))
+        serving = asyncio.create_task(listen(app, settings, sockets=sockets, stop=stop))
+        ready = asyncio.create_task(working.wait())
+        await asyncio.wait({worker, serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if working.is_set():
+            on_ready()
+        try:
+            await asyncio.gather(worker, serving)
+        finally:
+            stop.set()
+            ready.cancel()
+
+
+async def credentials(settings: Settings) -> tuple[str, str]:
+    """The organization's client id and secret; made if there are none."""
+    async with Database(settings.database_url) as database:
+        organization = await ensure_organization(settings, database)
+    return organization.client_id, organization.client_secret
+
+
+async def create_user(
+    settings: Settings,
+    email: str,
+    *,
+    roles: Sequence[str],
+    teams: Sequence[str] = (),
+    first_name: str = "",
+    last_name: str = "",
+) -> tuple[str, str]:
+    """Make a person; their client id and secret, which nobody can read back later.
+
+    Raises:
+        IdentifierTaken: somebody has the email address.
+    """
+    at = now()
+    user = User(
+        id=new("user"),
+        email=email,
+        first_name=first_name,
+        last_name=last_name,
+        roles=tuple(roles),
+        teams=tuple(teams),
+        created_at=at,
+        updated_at=at,
+    )
+    client_id, client_secret = secrets.token_urlsafe(24), secrets.token_urlsafe(48)
+    async with Database(settings.database_url) as database, database.write() as session:
+        await users.create(session, user, client_id=client_id, client_secret=client_secret)
+    return client_id, client_secret

@@ -1,0 +1,225 @@
+"""Actions: what an admin writes, and what is kept of it."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from domain.approvals import RequiredApproval
+from domain.documents import Document
+from domain.encryption import Encryption
+from domain.errors import InvalidRequest
+from domain.identifiers import ActionId
+from domain.input_schemas import is_url
+from domain.inputs import UserInputs, refuse_faults
+from domain.models import Written
+from domain.shapes import Closed, Either, Verbatim, refuse_deep, refused
+from domain.times import Duration, iso
+from domain.triggers import Automation, Create, EntityEvent, OnEntity, TimerEvent, Trigger
+
+READ_ONLY = ("id", "createdAt", "createdBy", "updatedAt", "updatedBy")
+"""What the server adds. Clients post back what they read, so these are dropped without a word."""
+
+LONGEST = timedelta(days=3653)
+"""Ten years."""
+
+
+def _within(limit: timedelta) -> timedelta:
+    if not timedelta(0) < limit <= LONGEST:
+        raise ValueError("must be longer than nothing and at most ten years")
+    return limit
+
+
+class TimeLimit(Written):
+    """How long something may take."""
+
+    time_limit: Annotated[Duration, AfterValidator(_within)]
+    """ISO 8601 (`PT4H`)."""
+
+
+class Limits(Written):
+    """Our own section of an action; whoever does not know it does not miss it."""
+
+    approval: TimeLimit | None = None
+    """Past it, a run that still waits for approval is DECLINED. Absent: it waits for ever."""
+    run: TimeLimit | None = None
+    """Past it, a run that is still IN_PROGRESS is a FAILURE. Absent: the backend may take for ever."""
+
+
+def _as_webhook_url(value: str) -> str:
+    if not value.lower().startswith(("http://", "https://")) or not is_url(value):
+        raise ValueError("must be an absolute http or https URL")
+    return value
+
+
+class ByEmail(Closed):
+    """Approvers are told by email. Also what happens when nothing is said."""
+
+    type: Literal["email"]
+
+
+class ByWebhook(Closed):
+    """Approvers are told through an address of their own; `slack` writes what an incoming webhook of Slack reads."""
+
+    type: Literal["webhook"]
+    url: Annotated[str, AfterValidator(_as_webhook_url)]
+    format: Literal["json", "slack"] | None = None
+
+
+class Definition(Verbatim):
+    """An action or an automation as its author wrote it, and the fields of it."""
+
+    identifier: ActionId
+    title: str | None = None
+    icon: str | None = None
+    description: str | None = None
+    trigger: Trigger
+    invocation_method: Document
+    """Not looked into here: each backend knows its own."""
+    required_approval: Either[bool | None, RequiredApproval] = None
+    approval_notification: Annotated[ByEmail | ByWebhook, Field(discriminator="type")] | None = None
+    publish: bool | None = None
+    """Whether an automation listens. Says nothing about a self-service action."""
+    allow_anyone_to_view_runs: bool | None = None
+    interlock: Limits | None = None
+
+    @classmethod
+    def parse(cls, document: Document) -> Self:
+        """The definition in the document, ready to be stored.
+
+        Raises:
+            InvalidRequest: it has not the shape of an action; the message names each wrong field by its JSON path.
+            InvalidInputs: the shape is right, but its form cannot work.
+        """
+        refuse_deep(document)
+        if isinstance(document, dict):
+            document = {key: value for key, value in document.items() if key not in READ_ONLY}
+        definition = cls.stored(document)
+        if definition.user_inputs is not None:
+            refuse_faults(definition.user_inputs)
+        if definition.encrypted_inputs and definition.invocation_method.get("type") == "INTEGRATION_ACTION":
+            raise InvalidRequest("invocationMethod.type: INTEGRATION_ACTION cannot be given encrypted inputs")
+        return definition
+
+    @classmethod
+    def stored(cls, document: Document) -> Self:
+        """The definition in a document that was accepted before: its form is not examined again.
+
+        Raises:
+            InvalidRequest: it has not the shape of an action.
+        """
+        try:
+            return cls.model_validate(document)
+        except ValidationError as faults:
+            error = refused(faults, document)
+        raise error
+
+    @property
+    def self_service(self) -> Create | OnEntity | None:
+        """The trigger, if people execute the action."""
+        return self.trigger if isinstance(self.trigger, Create | OnEntity) else None
+
+    @property
+    def automation(self) -> Automation | None:
+        """The trigger, if an event does."""
+        return self.trigger if isinstance(self.trigger, Automation) else None
+
+    @property
+    def user_inputs(self) -> UserInputs | None:
+        """The form; automations have none."""
+        return self.self_service.user_inputs if self.self_service else None
+
+    @property
+    def encrypted_inputs(self) -> dict[str, Encryption]:
+        """The secret inputs, and how each is encrypted."""
+        return self.user_inputs.encrypted if self.user_inputs else {}
+
+    @property
+    def blueprint(self) -> str | None:
+        """The blueprint the action belongs to or, for an automation, whose entities it watches."""
+        if self.self_service:
+            return self.self_service.blueprint_identifier
+        event = self.automation.event if self.automation else None
+        return event.blueprint_identifier if isinstance(event, EntityEvent | TimerEvent) else None
+
+    @property
+    def operation(self) -> Literal["CREATE", "DAY-2", "DELETE"] | None:
+        """What it is for; None for automations."""
+        return self.self_service.operation if self.self_service else None
+
+    @property
+    def needs_entity(self) -> bool:
+        """Whether a run has to name the entity it runs on."""
+        return isinstance(self.trigger, OnEntity) and self.trigger.blueprint_identifier is not None
+
+    @property
+    def approval_time_limit(self) -> timedelta | None:
+        """How long a run waits for approval before it is DECLINED. None: for ever."""
+        return self.interlock.approval.time_limit if self.interlock and self.interlock.approval else None
+
+    @property
+    def run_time_limit(self) -> timedelta | None:
+        """How long a run may be IN_PROGRESS before it is a FAILURE. None: for ever."""
+        return self.interlock.run.time_limit if self.interlock and self.interlock.run else None
+
+
+@dataclass(frozen=True)
+class Action:
+    """A definition with its history: the current one of its versions."""
+
+    id: str
+    identifier: ActionId
+    version: int
+    document: Document
+    """The definition exactly as received, without what the server adds."""
+    created_at: datetime
+    created_by: str
+    updated_at: datetime
+    updated_by: str
+
+    @cached_property
+    def definition(self) -> Definition:
+        """The fields of the document, parsed when first asked for.
+
+        Raises:
+            InvalidRequest: the document is no definition, though it was stored as one.
+        """
+        return Definition.stored(self.document)
+
+    def echo(self) -> Document:
+        """What clients read: the document as it was received, and what the server adds."""
+        return {
+            **self.document,
+            "id": self.id,
+            "createdAt": iso(self.created_at),
+            "createdBy": self.created_by,
+            "updatedAt": iso(self.updated_at),
+            "updatedBy": self.updated_by,
+        }
+
+    @property
+    def is_self_service(self) -> bool:
+        """Whether people execute it; otherwise an event does."""
+        return self.definition.self_service is not None
+
+    @property
+    def blueprint(self) -> str | None:
+        """The blueprint it belongs to or, for an automation, whose entities it watches."""
+        return self.definition.blueprint
+
+    @property
+    def operation(self) -> Literal["CREATE", "DAY-2", "DELETE"] | None:
+        """What it is for; None for automations."""
+        return self.definition.operation
+
+    @property
+    def encrypted_inputs(self) -> dict[str, Encryption]:
+        """The secret inputs, and how each is encrypted."""
+        return self.definition.encrypted_inputs
+
+    @property
+    def needs_entity(self) -> bool:
+        """Whether a run has to name the entity it runs on."""
+        return self.definition.needs_entity

@@ -1,0 +1,66 @@
+"""JSON documents: what comes in is checked once, what goes out has one form.
+
+What users write (definitions, inputs) is kept exactly as it was received: key order, numbers, absent keys.
+"""
+
+import json
+from typing import TypeAlias
+
+from pydantic import JsonValue
+from pydantic_core import from_json
+
+from domain.errors import InvalidRequest
+
+Document: TypeAlias = dict[str, JsonValue]
+"""A JSON object."""
+
+MAX_DEPTH = 100
+"""How deeply arrays and objects may nest."""
+
+
+def parse(data: bytes) -> JsonValue:
+    """The JSON value in `data`.
+
+    Raises:
+        InvalidRequest: it is no JSON, or JSON that cannot be stored and sent on faithfully: NaN, infinite
+            numbers, NUL characters, half surrogate pairs, nesting beyond `MAX_DEPTH`.
+    """
+    try:
+        value: JsonValue = from_json(data, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidRequest(f"the body is not valid JSON: {error}") from None
+    _refuse_unfaithful(value, 0)
+    return value
+
+
+def canonical(value: JsonValue) -> str:
+    """The value as JavaScript's `JSON.stringify` writes it: no spaces, non-ASCII as it is, 5.0 as 5."""
+    return json.dumps(_integral(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _integral(value: JsonValue) -> JsonValue:
+    match value:
+        case float() if value.is_integer() and abs(value) < 1e21:
+            return int(value)
+        case dict():
+            return {key: _integral(item) for key, item in value.items()}
+        case list():
+            return [_integral(item) for item in value]
+    return value
+
+
+def _refuse_unfaithful(value: JsonValue, depth: int) -> None:
+    match value:
+        case str() if "\x00" in value:
+            raise InvalidRequest("the body holds a NUL character, which no text may contain")
+        case float() if value in (float("inf"), float("-inf")):
+            raise InvalidRequest("the body holds a number that is too large")
+        case dict() | list() if depth >= MAX_DEPTH:
+            raise InvalidRequest(f"the body nests deeper than {MAX_DEPTH} levels")
+        case dict():
+            for key, item in value.items():
+                _refuse_unfaithful(key, depth)
+                _refuse_unfaithful(item, depth + 1)
+        case list():
+            for item in value:
+                _refuse_unfaithful(item, depth + 1)

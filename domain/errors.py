@@ -1,0 +1,178 @@
+"""What can go wrong, as facts: no HTTP here (`api/errors.py` gives each error its status).
+
+InterlockError
+├── NotFound                     a thing named by the caller does not exist
+├── IdentifierTaken              it exists already
+├── Unauthenticated              nobody, or nobody we know
+├── Forbidden                    known, but not allowed
+├── InvalidRequest               the request does not have the shape of its route
+├── TooLarge                     more bytes than a request may have
+├── InvalidInputs                user inputs (their definition, or the values) do not hold
+├── NotSelfService               an automation cannot be run by hand
+├── MissingEntity                the action runs on an entity, none was named
+├── EntityFailsCondition         the entity is not one the action is offered for
+├── TemplateFault                a template in the invocation method cannot be rendered
+├── InvalidInvocation            it was rendered, but is no valid invocation method any more
+├── PrivateDestination           the backend's address is private, and private ones are not allowed
+├── UnresolvableDestination      the backend's host has no address
+├── RunExhausted                 the run has ended
+├── RunNotWaitingForApproval     nobody is asked (any more)
+├── RunSynchronized              the backend's answer decides, not a report
+├── IdempotencyKeyReused         the same key came with another request
+├── Unavailable                  a part we need does not answer; nothing was changed
+└── BackendFault                 the backend could not be invoked
+    ├── BackendUnavailable       it may pass: the request provably never reached the peer
+    └── BackendRefused           it will not
+"""
+
+from typing import ClassVar
+
+
+class InterlockError(Exception):
+    """An expected failure. `code` is its name on the wire, `str(error)` the sentence for people."""
+
+    code: ClassVar[str] = "internal_error"
+
+
+class NotFound(InterlockError):
+    """A thing named by the caller does not exist (or the caller may not know that it does)."""
+
+    code = "not_found"
+
+    def __init__(self, kind: str, identifier: str) -> None:
+        super().__init__(f"{kind} {identifier!r} was not found")
+        self.kind, self.identifier = kind, identifier
+
+
+class IdentifierTaken(InterlockError):
+    """Another thing of this kind has the identifier."""
+
+    code = "identifier_taken"
+
+    def __init__(self, kind: str, identifier: str) -> None:
+        super().__init__(f"{kind} {identifier!r} exists already")
+        self.kind, self.identifier = kind, identifier
+
+
+class Unauthenticated(InterlockError):
+    """No access token, or one we do not accept; the message says which."""
+
+    code = "unauthorized"
+
+
+class Forbidden(InterlockError):
+    """The caller is known but not allowed; the message names the list or rule that decided."""
+
+    code = "missing_permissions"
+
+
+class InvalidRequest(InterlockError):
+    """The request does not have the shape of its route; the message names each field."""
+
+    code = "invalid_request"
+
+
+class TooLarge(InterlockError):
+    """The body is larger than a request may be."""
+
+    code = "payload_too_large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the request body is larger than {limit} bytes")
+        self.limit = limit
+
+
+class InvalidInputs(InterlockError):
+    """User inputs do not hold; the message lists each as `<path> <problem>`, joined by commas."""
+
+    code = "user_inputs_schema_invalid"
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(", ".join(problems))
+        self.problems = problems
+
+
+class NotSelfService(InterlockError):
+    """The action is an automation: only its event starts it."""
+
+    code = "run_non_self_service_error"
+
+
+class MissingEntity(InterlockError):
+    """The action runs on an entity and the request names none."""
+
+    code = "missing_self_service_action_entity"
+
+
+class EntityFailsCondition(InterlockError):
+    """The entity is not one that the action's condition lets through."""
+
+    code = "entity_does_not_pass_condition"
+
+
+class TemplateFault(InterlockError):
+    """A template cannot be rendered: unbalanced braces, a key that is no string, a spread of no object."""
+
+    code = "evaluate_invocation_method_error"
+
+
+class InvalidInvocation(InterlockError):
+    """The rendered invocation method is not a valid one, e.g. its url is no URL any more."""
+
+    code = "invalid_evaluated_invocation_method"
+
+
+class PrivateDestination(InterlockError):
+    """The backend's address is one that this deployment does not call."""
+
+    code = "private_destination"
+
+
+class UnresolvableDestination(InterlockError):
+    """The backend's host has no address."""
+
+    code = "not_resolvable_destination"
+
+
+class RunExhausted(InterlockError):
+    """The run has ended; nothing about it changes any more."""
+
+    code = "run_exhausted"
+
+
+class RunNotWaitingForApproval(InterlockError):
+    """The run does not wait for approval (any more)."""
+
+    code = "run_not_waiting_for_approval"
+
+
+class RunSynchronized(InterlockError):
+    """The answer of the backend decides about this run, so nobody can report it."""
+
+    code = "run_synchronized_error"
+
+
+class IdempotencyKeyReused(InterlockError):
+    """The same `Idempotency-Key` came with another request."""
+
+    code = "idempotency_key_reused"
+
+
+class Unavailable(InterlockError):
+    """A part we need (SQL, the jq pool) does not answer. Nothing was changed: try again."""
+
+    code = "service_unavailable"
+
+
+class BackendFault(InterlockError):
+    """The backend could not be invoked. The text is what the run's summary will say: no secrets in it."""
+
+    code = "backend_error"
+
+
+class BackendUnavailable(BackendFault):
+    """It may pass: the request provably never reached the peer, so sending it again is safe."""
+
+
+class BackendRefused(BackendFault):
+    """It will not pass: sending the same again is useless, or not safe."""

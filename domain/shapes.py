@@ -1,0 +1,171 @@
+"""Shapes of what users write: strict values, either-or fields, and faults named by JSON path."""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, Self, TypeVar
+
+import regex
+from pydantic import ConfigDict, Discriminator, JsonValue, ModelWrapValidatorHandler, PrivateAttr, Tag, model_validator
+from pydantic import ValidationError as Faults
+from pydantic_core import ErrorDetails
+
+from domain.documents import MAX_DEPTH, Document
+from domain.errors import InvalidRequest
+from domain.models import Written
+
+MAX_PROBLEMS = 20
+"""How many faults one message names; a hostile body can have a hundred thousand."""
+_LONGEST = 300
+_VALUE = "value"
+_PLAIN_NAME = regex.compile(r"[\w@$=-]{1,80}")
+
+
+class Closed(Written):
+    """What a user writes, without coercion: the text "true" is no boolean."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Verbatim(Closed):
+    """A value that also knows the JSON it was made of, for echoes and for what only that JSON can say."""
+
+    _document: Document = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _remember(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        made = handler(data)
+        if isinstance(data, dict):
+            made._document = data
+        return made
+
+    @property
+    def document(self) -> Document:
+        """Exactly what was received: key order, numbers, absent keys."""
+        return self._document
+
+
+def _side(value: object) -> str:
+    return "object" if isinstance(value, dict | Written) else _VALUE
+
+
+_Plain = TypeVar("_Plain")
+_Model = TypeVar("_Model")
+Either = Annotated[Annotated[_Plain, Tag(_VALUE)] | Annotated[_Model, Tag("object")], Discriminator(_side)]
+"""A plain value, or an object of one kind."""
+
+
+class JqQuery(Closed):
+    """A part of a form that jq computes; the program is stored unparsed, as it is evaluated with a fallback."""
+
+    jq_query: str
+
+
+OrJq = Annotated[Annotated[_Plain, Tag(_VALUE)] | Annotated[JqQuery, Tag("object")], Discriminator(_side)]
+"""A plain value, or the jq that computes it."""
+
+
+def refuse_deep(value: JsonValue) -> None:
+    """Nothing, if the value nests no deeper than JSON from outside may. Walks without recursion.
+
+    Raises:
+        InvalidRequest: it does.
+    """
+    level: list[JsonValue] = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            item
+            for parent in level
+            if isinstance(parent, dict | list)
+            for item in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+        if not level:
+            return
+    raise InvalidRequest(f"the document nests deeper than {MAX_DEPTH} levels")
+
+
+def json_path(parts: Sequence[str | int]) -> str:
+    """The path as people write it.
+
+    >>> json_path(["steps", 0, "a.b"])
+    'steps[0]["a.b"]'
+    """
+    text = ""
+    for part in parts:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif _PLAIN_NAME.fullmatch(part):
+            text += f".{part}" if text else part
+        else:
+            text += f"[{shortened(json.dumps(part, ensure_ascii=False), 80)}]"
+    return text
+
+
+def shortened(text: str, longest: int = _LONGEST) -> str:
+    """The text, cut where it would drown the message it is part of."""
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+def refused(faults: Faults, document: JsonValue) -> InvalidRequest:
+    """The error that names every wrong field of the document by JSON path, and what is expected there."""
+    named = dict.fromkeys(_named(fault, document) for fault in faults.errors(include_url=False, include_input=False))
+    problems = list(named)
+    if len(problems) > MAX_PROBLEMS:
+        problems[MAX_PROBLEMS:] = [f"and {len(problems) - MAX_PROBLEMS} more"]
+    return InvalidRequest("; ".join(problems))
+
+
+def _named(fault: ErrorDetails, document: JsonValue) -> str:
+    parts = _located(fault, document)
+    if fault["type"].startswith("union_tag"):
+        parts.append(str(fault["ctx"]["discriminator"]).strip("'"))
+    return f"{json_path(parts) or 'the body'}: {shortened(_expected(fault))}"
+
+
+def _located(fault: ErrorDetails, document: JsonValue) -> list[str | int]:
+    """The part of pydantic's location that is in the document: it also holds the tags of unions."""
+    parts: list[str | int] = []
+    here = document
+    for part in fault["loc"]:
+        match here, part:
+            case dict(), str() if part in here:
+                here = here[part]
+            case list(), int() if part < len(here):
+                here = here[part]
+            case _ if fault["type"] != "missing" or part != fault["loc"][-1]:
+                continue
+        parts.append(part)
+    return parts
+
+
+_EXPECTED = {
+    "missing": "is required",
+    "union_tag_not_found": "is required",
+    "extra_forbidden": "unknown key",
+    "string_type": "must be a string",
+    "bool_type": "must be true or false",
+    "list_type": "must be an array",
+    "int_type": "must be an integer",
+    "float_type": "must be a number",
+    "none_required": "must be absent",
+    "time_delta_parsing": "must be an ISO 8601 duration such as PT30M or P1D",
+} | dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "must be an object")
+
+
+def _expected(fault: ErrorDetails) -> str:
+    context = fault.get("ctx", {})
+    match fault["type"]:
+        case "literal_error":
+            text = _choice(context["expected"])
+        case "union_tag_invalid":
+            text = _choice(context["expected_tags"])
+        case "value_error":
+            return str(context["error"])
+        case kind:
+            text = _EXPECTED.get(kind) or fault["msg"].replace("Input should", "must")
+    return f"{text}, or an object" if fault["loc"][-1:] == (_VALUE,) else text
+
+
+def _choice(quoted: str) -> str:
+    words = regex.findall(r"'([^']*)'", quoted)
+    return f"must be one of {', '.join(words)}" if len(words) > 1 else f"must be {words[0]}"

@@ -1,0 +1,31 @@
+"""Instants and durations as the wire has them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from pydantic import AwareDatetime, BeforeValidator, PlainSerializer
+
+
+def iso(at: datetime) -> str:
+    """The instant in UTC with milliseconds, as in `2026-01-02T03:04:05.678Z`."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _iso_text(value: object) -> object:
+    if not isinstance(value, str | timedelta):
+        raise ValueError("a duration is ISO 8601 text such as PT30M or P1D")
+    return value
+
+
+def _positive(value: object) -> object:
+    value = _iso_text(value)
+    if isinstance(value, str) and not value.startswith("P"):
+        raise ValueError("a duration is ISO 8601 text such as PT30M or P1D")
+    return value
+
+
+Instant = Annotated[AwareDatetime, PlainSerializer(iso, return_type=str, when_used="json")]
+"""A moment; naive times are refused. In JSON: ISO 8601, UTC, milliseconds, `Z`."""
+
+Duration = Annotated[timedelta, BeforeValidator(_positive)]
+"""A length of time. In JSON: ISO 8601 (`PT30M`, `P1D`)."""

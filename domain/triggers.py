@@ -1,0 +1,101 @@
+"""What starts an action: a person through a form, or an event in the catalog or among the runs."""
+
+from typing import Annotated, Literal, TypeAlias
+
+import regex
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from domain.documents import Document
+from domain.inputs import UserInputs
+from domain.shapes import Closed
+
+
+def _as_button_text(value: str) -> str:
+    if len(value) > 15 or not regex.fullmatch(r"[^\s].*[^\s]", value):
+        raise ValueError("must have 2 to 15 characters, the first and the last of them no blank")
+    return value
+
+
+ButtonText = Annotated[str, AfterValidator(_as_button_text)]
+
+
+class SearchCondition(Closed):
+    """Which entities the action is offered for. The rules are read by the search; none match every entity."""
+
+    type: Literal["SEARCH"]
+    combinator: Literal["and", "or"]
+    rules: list[Document]
+
+
+class _SelfService(Closed):
+    type: Literal["self-service"]
+    user_inputs: UserInputs
+    blueprint_identifier: str | None = None
+    """The blueprint the action belongs to. No operation needs one."""
+    action_card_button_text: ButtonText | None = None
+    execute_action_button_text: ButtonText | None = None
+
+
+class Create(_SelfService):
+    """Runs on no entity, so there is none that a condition could be about."""
+
+    operation: Literal["CREATE"]
+
+
+class OnEntity(_SelfService):
+    """Runs on an entity, if the action belongs to a blueprint."""
+
+    operation: Literal["DAY-2", "DELETE"]
+    condition: SearchCondition | None = None
+
+    @field_validator("condition")
+    @classmethod
+    def _has_blueprint(cls, condition: SearchCondition | None, info: ValidationInfo) -> SearchCondition | None:
+        if condition is not None and info.data.get("blueprint_identifier") is None:
+            raise ValueError("needs blueprintIdentifier beside it")
+        return condition
+
+
+class EntityEvent(Closed):
+    """An entity of the blueprint changed."""
+
+    type: Literal["ENTITY_CREATED", "ENTITY_UPDATED", "ENTITY_DELETED", "ANY_ENTITY_CHANGE"]
+    blueprint_identifier: str
+
+
+class TimerEvent(Closed):
+    """A timer property of an entity reached its time."""
+
+    type: Literal["TIMER_PROPERTY_EXPIRED"]
+    blueprint_identifier: str
+    property_identifier: str
+
+
+class RunEvent(Closed):
+    """A run of the action was created, patched or approved. A log line is no update."""
+
+    type: Literal["RUN_CREATED", "RUN_UPDATED", "ANY_RUN_CHANGE"]
+    action_identifier: str
+
+
+Event: TypeAlias = EntityEvent | TimerEvent | RunEvent
+
+
+class JqCondition(Closed):
+    """jq over the event; without expressions every event passes."""
+
+    type: Literal["JQ"]
+    expressions: list[str]
+    combinator: Literal["and", "or"] = "and"
+
+
+class Automation(Closed):
+    """Nobody executes it: its event does."""
+
+    type: Literal["automation"]
+    event: Annotated[Event, Field(discriminator="type")]
+    condition: JqCondition | None = None
+
+
+SelfService: TypeAlias = Create | OnEntity
+Trigger = Annotated[Annotated[SelfService, Field(discriminator="operation")] | Automation, Field(discriminator="type")]

@@ -1,0 +1,1 @@
+"""Start-up: settings, logs, the Temporal client, the jq pool."""

@@ -1,0 +1,177 @@
+"""Starts and wakes the workflows of runs: at once where possible, and never the only one who could."""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Coroutine
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+
+from domain.approvals import is_required
+from domain.errors import Unavailable
+from domain.runs import Run
+from runtime.temporal import search_attributes
+from store import runs
+from store.database import Database
+from workflows.action_run import ActionRun
+from workflows.calls import ActionRunInput
+
+log = logging.getLogger(__name__)
+
+_RPC_TIMEOUT = timedelta(seconds=3)
+_PAUSE_SECONDS = 1.0
+_MOST_UNDER_WAY = 200
+_NOTE_SECONDS = 0.2
+
+
+class RunDriver:
+    """Tells workflows what has just been committed.
+
+    The row of a run says that its workflow has to be started or woken until it is known to have been. So whatever
+    fails here, or dies with this process, is done again by the relay; both calls may be repeated without harm.
+    """
+
+    def __init__(self, client: Client, database: Database, *, task_queue: str, eager: bool = False) -> None:
+        self._client = client
+        self._database = database
+        self._task_queue = task_queue
+        self._eager = eager
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._told: defaultdict[runs.Pending, list[str]] = defaultdict(list)
+        self._paused_until = 0.0
+        self._noting: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Begin to note in SQL what workflows have been told."""
+        self._noting = asyncio.create_task(self._note_for_ever())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish what is under way."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=_RPC_TIMEOUT.total_seconds())
+        if self._noting:
+            self._noting.cancel()
+        await self._note()
+
+    def start_soon(self, run: Run) -> None:
+        """Start the workflow of a run that was just recorded, without waiting for it."""
+        self._soon(self.start(run))
+
+    def wake_soon(self, run: Run) -> None:
+        """Tell the workflow that its row has changed, without waiting for it."""
+        self._soon(self.wake(run))
+
+    async def start(self, run: Run) -> bool:
+        """Start the workflow of the run, whose id it carries; whether Temporal has it now."""
+        return await self._tell(run, "start")
+
+    async def wake(self, run: Run) -> bool:
+        """Tell the workflow of the run that its row has changed; whether it knows now.
+
+        It is started if it is not there, so a run that changed before its workflow was started is not forgotten.
+        """
+        return await self._tell(run, "wake")
+
+    async def _tell(self, run: Run, what: runs.Pending) -> bool:
+        try:
+            await self._client.start_workflow(
+                ActionRun.run,
+                _input(run),
+                id=run.id,
+                task_queue=self._task_queue,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                static_summary=_summary(run),
+                static_details=_details(run),
+                search_attributes=search_attributes(
+                    action=run.action.identifier,
+                    blueprint=run.blueprint.identifier if run.blueprint else None,
+                    entity=run.entity.identifier if run.entity else None,
+                    requester=_requester(run),
+                    source=run.source,
+                ),
+                start_signal="wake" if what == "wake" else None,
+                request_eager_start=self._eager and what == "start",
+                rpc_timeout=_RPC_TIMEOUT,
+            )
+        except WorkflowAlreadyStartedError:
+            pass  # it was started and has ended already
+        except RPCError as error:
+            log.warning("temporal call failed", extra={"call": what, "run_id": run.id, "cause": error.status.name})
+            self._paused_until = time.monotonic() + _PAUSE_SECONDS
+            return False
+        self._told[what].append(run.id)
+        return True
+
+    def _soon(self, call: Coroutine[Any, Any, bool]) -> None:
+        if len(self._under_way) >= _MOST_UNDER_WAY or time.monotonic() < self._paused_until:
+            call.close()  # Temporal does not keep up or does not answer: the relay will do it
+            return
+        task = asyncio.create_task(_ignoring_answer(call))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _note_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(_NOTE_SECONDS)
+            await self._note()
+
+    async def _note(self) -> None:
+        """Note in SQL what has been told since the last time; many runs in one transaction."""
+        told, self._told = self._told, defaultdict(list)
+        if not told:
+            return
+        try:
+            async with self._database.write() as session:
+                for what, run_ids in told.items():
+                    await runs.told(session, run_ids, what)
+        except Unavailable:
+            pass  # it will be told again, without harm
+
+
+async def _ignoring_answer(call: Coroutine[Any, Any, bool]) -> None:
+    await call
+
+
+def _input(run: Run) -> ActionRunInput:
+    driving = run.interlock
+    return ActionRunInput(
+        run_id=run.id,
+        requested_at=run.created_at,
+        waits_for_approval=is_required(run.required_approval),
+        approval_time_limit=driving.approval_time_limit,
+        run_time_limit=driving.run_time_limit,
+        approvers=f"{len(driving.approvers)} people" if driving.approvers else "nobody: no approver is known",
+        backend=driving.backend,
+    )
+
+
+def _requester(run: Run) -> str:
+    by = run.interlock.trigger.get("by")
+    user = by.get("user") if isinstance(by, dict) else None
+    email = user.get("email") if isinstance(user, dict) else None
+    return email if isinstance(email, str) else run.created_by
+
+
+def _summary(run: Run) -> str:
+    on = f" on {run.entity.identifier}" if run.entity else ""
+    return f"{run.action.title or run.action.identifier}{on} by {_requester(run)}"[:200]
+
+
+def _details(run: Run) -> str:
+    return (
+        f"Run `{run.id}` of action `{run.action.identifier}`, version {run.interlock.action_version}, "
+        f"asked for by `{_requester(run)}`.\n\n"
+        'Signals: `decide` with `{"by": "<email>", "status": "APPROVE"}` or `DECLINE`, '
+        '`cancel` with `{"by": "<email>", "reason": "<why>"}`.'
+    )

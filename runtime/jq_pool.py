@@ -1,0 +1,267 @@
+"""Runs jq programs in a few warm processes with limits: the `Evaluator` of everything that serves.
+
+The binding holds the GIL and cannot be interrupted, so a hostile program would stop the process it runs in; here it
+stops one that is killed and replaced. `runtime/jq_process.py` says how the two talk.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from pydantic import JsonValue
+
+from domain.errors import Unavailable
+from domain.jq import Failed, Nothing, Outcome, Value
+from runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_SCRIPT: Final = Path(__file__).with_name("jq_process.py")
+_GUILTY: Final = 3
+"""How many programs of one call may cost a process each before the rest of the call is given up."""
+_GRACE: Final = 10.0
+"""Seconds that a process has to end itself before it is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one call may take. Sizes are in bytes."""
+
+    seconds: float = 5
+    """For all programs of a call; again that long for those that are left when one has been stopped."""
+    memory: int = 512 * 2**20
+    """Address space beyond what an idle process has."""
+    output: int = 2**20
+    """For each program."""
+    total_output: int = 16 * 2**20
+    """For all programs of a call."""
+    input: int = 8 * 2**20
+    """For the document, and for all programs of a call."""
+    patience: float = 30
+    """How many seconds a call waits for a process when all are busy, or when one is being started."""
+
+
+class JqPool:
+    """`async with JqPool() as evaluate: outcomes = await evaluate([".a"], {"a": 1})`.
+
+    Calls are served in the order they come when all processes are busy.
+    """
+
+    def __init__(self, size: int = 2, limits: Limits | None = None) -> None:
+        self._size, self._limits = size, limits or Limits()
+        self._turns = asyncio.Semaphore(size)
+        self._processes: set[_Process] = set()
+        self._idle: list[_Process] = []
+        self._ending: list[_Process] = []
+        self._open = False
+
+    async def __aenter__(self) -> Self:
+        """Start the processes.
+
+        Raises:
+            Unavailable: they do not start.
+        """
+        self._open = True
+        try:
+            self._idle += await asyncio.gather(*(self._started() for _ in range(self._size)))
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the processes. Calls under way fail with `Unavailable`."""
+        self._open = False
+        self._idle.clear()
+        for process in tuple(self._processes):
+            self._end(process)
+        while self._ending:
+            await self._ending.pop().ended()
+
+    async def __call__(
+        self, programs: Sequence[str], document: JsonValue, *, now: datetime | None = None
+    ) -> list[Outcome]:
+        """See `domain.jq.Evaluator`."""
+        if not programs:
+            return []
+        given = json.dumps([time.time() if now is None else now.timestamp(), document], separators=(",", ":")).encode()
+        if max(len(given), sum(map(len, programs))) > self._limits.input:
+            return [Failed(f"the document or its programs are larger than {self._limits.input} bytes")] * len(programs)
+        outcomes: list[Outcome] = []
+        guilty = 0
+        async with self._turn():
+            process = self._idle.pop() if self._idle else None
+            while len(outcomes) < len(programs) and guilty < _GUILTY:
+                failed = await self._attempt(process, programs, given, outcomes)
+                process = None
+                if failed is not None:
+                    guilty += 1
+                    outcomes.append(failed)
+        rest = Failed("it was not evaluated: too many of the programs before it ran into a limit")
+        return outcomes + [rest] * (len(programs) - len(outcomes))
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._limits.patience if self._turns.locked() else None):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise Unavailable("every jq process has been busy for too long") from None
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    async def _attempt(
+        self, used: "_Process | None", programs: Sequence[str], given: bytes, outcomes: list[Outcome]
+    ) -> Failed | None:
+        """Add to the outcomes those that the process knows, then what became of the program it ended at, if it did.
+
+        A process that has been used may end for older reasons; that is nobody's fault, and ends nothing but this
+        attempt: the next one has a fresh process.
+        """
+        process = used or await self._started()
+        try:
+            async with asyncio.timeout(self._limits.seconds + _GRACE):
+                goes_on = await process.ask(programs[len(outcomes) :], given, outcomes)
+        except (OSError, EOFError) as error:  # TimeoutError is an OSError
+            self._end(process)
+            overran = isinstance(error, TimeoutError) or await process.ended() in (signal.SIGALRM, signal.SIGXCPU)
+            if not self._open:
+                raise Unavailable("the jq pool is closed") from None
+            log.warning("jq process replaced", extra={"jq_pid": process.pid, "cause": "time" if overran else "died"})
+            if len(outcomes) == len(programs):
+                return None  # the time was over between the last answer and the word that it was the last
+            if overran:
+                return Failed(f"the program took longer than {self._limits.seconds:g} s")
+            return Failed("the program needed more memory than it may have, or broke jq") if used is None else None
+        except BaseException:
+            # It is in the middle of an answer that nobody waits for.
+            self._end(process)
+            log.warning("jq process replaced", extra={"jq_pid": process.pid, "cause": "cancelled"})
+            raise
+        if goes_on and self._open:
+            self._idle.append(process)
+        else:
+            self._end(process)
+        return None
+
+    async def _started(self) -> "_Process":
+        if not self._open:
+            raise Unavailable("the jq pool is closed")
+        process = _Process(self._limits)
+        self._processes.add(process)
+        try:
+            async with asyncio.timeout(self._limits.patience):
+                await process.ready()
+        except (OSError, EOFError):
+            self._end(process)
+            raise Unavailable("a jq process does not start") from None
+        except BaseException:
+            self._end(process)
+            raise
+        return process
+
+    def _end(self, process: "_Process") -> None:
+        process.kill()
+        self._processes.discard(process)
+        # Waiting for the kernel to clean up would hold the event loop; it is asked again next time.
+        self._ending = [other for other in self._ending if other.is_running()] + [process]
+
+
+def jq_pool(settings: Settings) -> JqPool:
+    """The pool as it is configured."""
+    return JqPool(settings.jq_processes, Limits(seconds=settings.jq_time_limit.total_seconds()))
+
+
+class _Process:
+    """One child, and the socket to it."""
+
+    _reader: asyncio.StreamReader
+    _writer: asyncio.StreamWriter
+
+    def __init__(self, limits: Limits) -> None:
+        self._socket, theirs = socket.socketpair()
+        self._connected = False
+        numbers = (limits.seconds, limits.memory, limits.output, limits.total_output)
+        with theirs:
+            try:
+                self._child = subprocess.Popen(  # noqa: S603 (our own file)
+                    [sys.executable, "-I", str(_SCRIPT), *map(str, numbers)],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=_environment(),
+                )
+            except OSError:
+                self._socket.close()
+                raise Unavailable("a jq process does not start") from None
+        self.pid = self._child.pid
+
+    async def ready(self) -> None:
+        """Wait until it can be asked."""
+        self._reader, self._writer = await asyncio.open_unix_connection(sock=self._socket)
+        self._connected = True
+        await self._reader.readexactly(1)
+
+    async def ask(self, programs: Sequence[str], given: bytes, outcomes: list[Outcome]) -> bool:
+        """Add the outcomes as they come; whether it can be asked again.
+
+        Raises:
+            OSError, EOFError: it ended.
+        """
+        texts = json.dumps(list(programs)).encode()
+        self._writer.writelines((struct.pack(">II", len(texts), len(given)), texts, given))
+        await self._writer.drain()
+        for _ in programs:
+            kind, length = struct.unpack(">cI", await self._reader.readexactly(5))
+            outcomes.append(_outcome(kind, await self._reader.readexactly(length)))
+        return await self._reader.readexactly(1) == b"."
+
+    def kill(self) -> None:
+        """Now, whatever it does; harmless when it has ended."""
+        self._child.kill()
+        if self._connected:
+            self._writer.transport.abort()
+        else:
+            self._socket.close()
+
+    def is_running(self) -> bool:
+        """Whether the kernel still has it."""
+        return self._child.poll() is None
+
+    async def ended(self) -> int:
+        """The signal that ended it, or 0."""
+        code: int = await asyncio.to_thread(self._child.wait)
+        return max(0, -code)
+
+
+def _outcome(kind: bytes, data: bytes) -> Outcome:
+    match kind:
+        case b"V":
+            return Value(json.loads(data))
+        case b"N":
+            return Nothing()
+    return Failed(data.decode())
+
+
+def _environment() -> dict[str, str]:
+    """Nothing that programs could be curious about; time zones are not theirs to depend on."""
+    needed = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    return {"TZ": "UTC", **needed}

@@ -1,0 +1,192 @@
+"""Runs jq programs for `runtime.jq_pool`, in a process of its own that may be killed at any moment.
+
+It is started by its path, sees no environment, and imports nothing of ours. On the socket that is its standard input:
+
+    request   length of the programs, length of the input (both u32); the programs as JSON; the input as JSON text
+    answer    for each program, as soon as it is known: kind (one byte), length (u32), JSON or reason
+    at last   `.` when the process can go on, `!` when it has grown and ends
+
+It says `.` once when it is ready. It ends when the socket does, so it never outlives who started it.
+"""
+
+import json
+import re
+import resource
+import signal
+import socket
+import struct
+import sys
+import time
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, Final
+
+import jq  # type: ignore[import-not-found]
+
+# Names that user programs must not have: what leads out of the document, what says where we run, what ends us.
+# They are defined anew for the text that follows, in which the originals cannot be named any more.
+# The text is compiled as it is, on lines of its own: it cannot close a bracket that was never opened.
+PREFIX: Final = (
+    "def env: {}; def input_filename: null; def input_line_number: 0; def get_search_list: []; "
+    "def get_prog_origin: null; def get_jq_origin: null; def inputs: empty; "
+    'def input: error("there is no other input"); def modulemeta: error("there are no modules"); '
+    'def halt: error("halt is not available"); def halt_error: halt; def halt_error(code): halt; '
+    "def debug: .; def debug(message): .; def stderr: .; "
+    "{} as $ENV | .[0] as $__now | def now: $__now; .[1] |\n"
+)
+# The empty line ends a comment that was continued with a backslash.
+EXACT: Final = "\n\n| tojson"
+
+CACHED: Final = 1024
+# Some fractions look like it, too: they are asked again in vain, which is cheaper than a pattern that knows better.
+LONG_INTEGER: Final = re.compile(rb"[1-9][0-9]{15}")
+NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+LOCATION: Final = re.compile(r" at <top-level>, line \d+, column \d+:.*", re.DOTALL)
+DEEPEST: Final = 200
+
+VALUE, NOTHING, FAILED = b"V", b"N", b"F"
+
+
+class Refused(Exception):
+    """The program has no outcome; the text says why."""
+
+
+class Programs:
+    """Compiled programs, the least recently used forgotten first."""
+
+    def __init__(self) -> None:
+        self._cache: OrderedDict[str, Any] = OrderedDict()
+
+    def compiled(self, text: str) -> Any:
+        """The program, compiled; what does not compile is remembered, too."""
+        if text in self._cache:
+            self._cache.move_to_end(text)
+        else:
+            self._cache[text] = self._compile(text)
+            if len(self._cache) > CACHED:
+                self._cache.popitem(last=False)
+        if isinstance(self._cache[text], Refused):
+            raise self._cache[text]
+        return self._cache[text]
+
+    @staticmethod
+    def _compile(text: str) -> Any:
+        if "\0" in text:
+            return Refused("the program holds a NUL character")
+        try:
+            return jq.compile(PREFIX + text + "\n")
+        except ValueError as error:
+            return Refused(f"the program does not compile: {LOCATION.sub('', str(error).removeprefix('jq: error: '))}")
+
+    def answer(self, text: str, given: str, most: int) -> tuple[bytes, bytes]:
+        """The first output of the program over the given JSON, in at most `most` bytes."""
+        try:
+            value = next(iter(self.compiled(text).input_text(given)), NOTHING)
+            if value is NOTHING:
+                return NOTHING, b""
+            encoded = _json(value)
+            if len(encoded) > most:
+                raise Refused("the output is too large")
+            if encoded.count(b"[") + encoded.count(b"{") > DEEPEST and _deeper(value):
+                raise RecursionError
+            if LONG_INTEGER.search(encoded):
+                exact = self._exact(text, given, encoded)
+                encoded = exact if len(exact) <= most else encoded
+            if NUL.search(encoded):
+                raise Refused("the output holds a NUL character, which no text may contain")
+            return VALUE, encoded
+        except RecursionError:
+            reason = "the output nests too deeply"
+        except MemoryError:
+            reason = "the program needs too much memory"
+        except Exception as error:
+            reason = str(error)
+        return FAILED, " ".join(reason.split())[:300].encode(errors="replace")
+
+    def _exact(self, text: str, given: str, rounded: bytes) -> bytes:
+        """The output with its integers as jq itself writes them: the binding rounds them to doubles."""
+        try:
+            value = json.loads(next(iter(self.compiled(text + EXACT).input_text(given))))
+            return _json(_integral(value))
+        except (ValueError, RecursionError, Refused):
+            return rounded
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _integral(value: Any) -> Any:
+    match value:
+        case float() if value.is_integer() and abs(value) < 1e21:
+            return int(value)
+        case dict():
+            return {key: _integral(item) for key, item in value.items()}
+        case list():
+            return [_integral(item) for item in value]
+    return value
+
+
+def _deeper(value: Any) -> bool:
+    """Whether arrays and objects nest deeper than `DEEPEST`."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            item
+            for holder in level
+            if isinstance(holder, dict | list)
+            for item in (holder.values() if isinstance(holder, dict) else holder)
+        ]
+    return any(isinstance(item, dict | list) for item in level)
+
+
+def _address_space() -> int:
+    """How many bytes of address space this process has; 0 where nobody tells."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+def _allow(seconds: float) -> None:
+    """Let the kernel end this process when the time is over; 0 takes that back.
+
+    No handler would run while jq does. The processor limit is for a clock that jumps.
+    """
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    if seconds:
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + seconds) + 2, hard))
+
+
+def main(seconds: float, memory: int, output: int, total_output: int) -> None:
+    """Answer requests until the socket ends."""
+    # A Ctrl-C is for who started us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What is in memory here may be secret: never on disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    small = _address_space()
+    if small:
+        resource.setrlimit(resource.RLIMIT_AS, (small + memory, small + memory))
+    programs = Programs()
+    with socket.socket(fileno=0) as peer, peer.makefile("rb") as stream:
+        peer.sendall(b".")
+        while len(lengths := stream.read(8)) == 8:
+            first, second = struct.unpack(">II", lengths)
+            texts, given = json.loads(stream.read(first)), stream.read(second).decode()
+            _allow(seconds)
+            left = total_output
+            for text in texts:
+                kind, encoded = programs.answer(text, given, min(output, left))
+                left -= len(encoded)
+                peer.sendall(kind + struct.pack(">I", len(encoded)) + encoded)
+            _allow(0)
+            grown = small and _address_space() > small + memory // 4
+            peer.sendall(b"!" if grown else b".")
+            if grown:
+                return
+
+
+if __name__ == "__main__":
+    _, *limits = sys.argv
+    main(float(limits[0]), *map(int, limits[1:]))

@@ -1,0 +1,62 @@
+"""The organization as processes use it: its id and its credentials, readable."""
+
+import asyncio
+import logging
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy.exc import DatabaseError
+
+from domain.errors import Unavailable
+from domain.identifiers import new
+from runtime.settings import Settings
+from store import organizations
+from store.database import Database
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Organization:
+    """Who we are. The secret signs webhooks and encrypts secret inputs; `repr` does not show it."""
+
+    id: str
+    client_id: str
+    client_secret: str
+
+    def __repr__(self) -> str:
+        """Without the secret."""
+        return f"Organization({self.id})"
+
+
+async def ensure_organization(settings: Settings, database: Database) -> Organization:
+    """The organization, made with new credentials if there is none yet.
+
+    Raises:
+        Unavailable: SQL does not answer.
+        KeyFault: its credentials were encrypted with a key that is not configured.
+    """
+    vault = settings.keys.vault
+    async with database.write() as session:
+        stored = await organizations.get(session)
+        if stored is None:
+            stored = organizations.Stored(
+                id=new("org"),
+                client_id=secrets.token_urlsafe(24),
+                client_secret=vault.encrypt(secrets.token_urlsafe(48)),
+                document={"name": "Interlock", "settings": {}},
+            )
+            await organizations.create(session, stored)
+    return Organization(stored.id, stored.client_id, vault.decrypt(stored.client_secret))
+
+
+async def wait_for_organization(settings: Settings, database: Database) -> Organization:
+    """The organization, once SQL answers and has its tables."""
+    while True:
+        try:
+            return await ensure_organization(settings, database)
+        except (Unavailable, DatabaseError) as error:
+            log.warning("waiting for the database", extra={"cause": type(error).__name__})
+            await asyncio.sleep(_RETRY_SECONDS)

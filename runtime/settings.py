@@ -1,0 +1,236 @@
+"""What can be configured: one immutable model, made from the environment at start and passed on.
+
+Where Temporal is, is not here: the standard `TEMPORAL_*` variables say it (`runtime/temporal.py`).
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from runtime import keys
+
+PREFIX = "INTERLOCK_"
+KEY_FILE = "secret.key"
+DATABASE_FILE = "interlock.db"
+
+DRIVERS = {
+    "postgresql://": "postgresql+asyncpg://",
+    "postgres://": "postgresql+asyncpg://",
+    "sqlite:///": "sqlite+aiosqlite:///",
+}
+"""The usual beginnings of a database address, and the same with the driver we use."""
+
+
+class InvalidSettings(Exception):
+    """Some variable is missing or wrong; the message names each and repeats no value."""
+
+
+def _words(value: Any) -> Any:
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
+def _seconds(value: Any) -> Any:
+    return float(value) if isinstance(value, str) and value.replace(".", "", 1).isdigit() else value
+
+
+def _long_enough(key: SecretStr) -> SecretStr:
+    if len(key.get_secret_value()) < keys.SHORTEST:
+        raise ValueError(f"must have at least {keys.SHORTEST} characters")
+    return key
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+"""Separated by commas in the environment."""
+MasterKey = Annotated[SecretStr, AfterValidator(_long_enough)]
+Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
+"""ISO 8601 (`PT30S`) or seconds in the environment."""
+Port = Annotated[int, Field(ge=0, le=65535)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """The settings of every process. Each is the variable of the same name after `INTERLOCK_`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+
+    data_dir: Path = Path(".interlock")
+    """Where the embedded default keeps its databases, its key and `dev.env`."""
+
+    database_url: str = Field(
+        default_factory=lambda data: f"sqlite+aiosqlite:///{(data['data_dir'] / DATABASE_FILE).absolute()}", repr=False
+    )
+    """Where SQL is: `postgresql://...` or `sqlite:///...`. By default a SQLite file in the data directory."""
+
+    host: str = "127.0.0.1"
+    """The address the API listens on."""
+
+    port: Port = 8080
+    """The port the API listens on; 0 takes a free one."""
+
+    public_url: str = Field(default_factory=lambda data: http_url(data["host"], data["port"]))
+    """What clients and backends call us, without a slash at the end. By default made of host and port."""
+
+    secret_key: MasterKey | None = None
+    """The master key all others derive from, at least 32 characters. `interlock dev` makes its own."""
+
+    previous_secret_keys: Annotated[tuple[MasterKey, ...], NoDecode, BeforeValidator(_words)] = ()
+    """Master keys of before: they still open what they closed, and close nothing new."""
+
+    task_queue: str = Field(default="interlock", min_length=1)
+    """The Temporal task queue of the workers."""
+
+    max_cached_workflows: Positive = 1000
+    """How many workflows a worker keeps in memory, some 60 kB each. Others cost a short replay."""
+
+    payload_codec: bool = False
+    """Whether Temporal payloads are encrypted. What was encrypted before stays readable either way."""
+
+    max_body_bytes: Positive = 1024 * 1024
+    """The largest request body."""
+
+    access_token_lifetime: Duration = timedelta(hours=3)
+    """How long an access token is good for."""
+
+    webhook_timeout: Duration = timedelta(seconds=30)
+    """How long one attempt to invoke a backend may take."""
+
+    webhook_attempts: Positive = 3
+    """How often a backend is tried before its run fails."""
+
+    response_limit_bytes: Positive = 1024 * 1024
+    """How much of a backend's answer is read."""
+
+    allow_private_destinations: bool = True
+    """Whether backends may have private addresses."""
+
+    never_destinations: Words = ()
+    """Hosts and networks that are never called, e.g. `169.254.0.0/16,intranet.example.com`."""
+
+    own_api_aliases: Words = ()
+    """Other addresses under which backends know our own API, e.g. `https://api.example.com`."""
+
+    jq_processes: Positive = 2
+    """How many processes evaluate jq."""
+
+    jq_time_limit: Duration = timedelta(seconds=5)
+    """How long one evaluation may take."""
+
+    log_format: Literal["json", "text"] = "json"
+    """One JSON object a line, or sentences for people."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe messages that are written."""
+
+    metrics_address: str | None = None
+    """Where Temporal's SDK serves Prometheus metrics, e.g. `0.0.0.0:9464`. By default nowhere."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """The settings in the environment, and the defaults of the others.
+
+        >>> Settings.from_environment({"INTERLOCK_TASK_QUEUE": "q"}).task_queue
+        'q'
+
+        Raises:
+            InvalidSettings: a value is wrong.
+        """
+        source = EnvSettingsSource(cls)
+        source.env_vars = {name.lower(): value for name, value in environment.items() if value}
+        try:
+            return cls(**source())
+        except ValidationError as problem:
+            raise InvalidSettings(" and ".join(_sentences(problem))) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is handed in: no setting is read behind the caller's back."""
+        return (init_settings,)
+
+    @property
+    def keys(self) -> keys.Keys:
+        """The keys derived from the master key.
+
+        Raises:
+            InvalidSettings: there is no master key.
+        """
+        if self.secret_key is None:
+            raise InvalidSettings(
+                f"{PREFIX}SECRET_KEY is missing: set a secret of at least {keys.SHORTEST} characters, "
+                "or name the data directory of `interlock dev` with --data-dir"
+            )
+        return keys.Keys(self.secret_key, self.previous_secret_keys)
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _any_case(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("public_url")
+    @classmethod
+    def _bare(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("database_url")
+    @classmethod
+    def _with_driver(cls, value: str) -> str:
+        for usual, ours in DRIVERS.items():
+            if value.startswith(usual):
+                return ours + value.removeprefix(usual)
+        if not value.startswith(tuple(DRIVERS.values())):
+            raise ValueError("must start with postgresql:// or sqlite:///")
+        return value
+
+
+def for_data_dir(data_dir: Path | None, environment: Mapping[str, str]) -> Settings:
+    """The settings of who works on this data directory: its SQLite file and its key, unless the environment differs.
+
+    None takes the directory of the environment, or the default one.
+
+    Raises:
+        InvalidSettings: a value is wrong.
+        runtime.keys.KeyFault: the directory's key cannot be read.
+    """
+    if data_dir is not None:
+        environment = {**environment, f"{PREFIX}DATA_DIR": str(data_dir)}
+    settings = Settings.from_environment(environment)
+    if settings.secret_key is None and (key := keys.load(settings.data_dir / KEY_FILE)) is not None:
+        settings = settings.model_copy(update={"secret_key": key})
+    return settings
+
+
+def http_url(host: str, port: int) -> str:
+    """Where something that listens on this host is reached from this machine.
+
+    >>> http_url("0.0.0.0", 8080), http_url("::1", 8080)
+    ('http://127.0.0.1:8080', 'http://[::1]:8080')
+    """
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def _sentences(problem: ValidationError) -> list[str]:
+    # Without the value: it may be a secret.
+    told = {}
+    for error in problem.errors(include_url=False, include_context=False, include_input=False):
+        message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        told[f"{PREFIX}{error['loc'][0]}".upper()] = message[0].lower() + message[1:]
+    return [f"{name} is wrong: it {message}" for name, message in told.items()]

@@ -1,0 +1,1 @@
+"""SQL: tables, queries and migrations. Rows never leave this package."""

@@ -1,0 +1,20 @@
+"""The change log: it is only ever added to."""
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from domain.changes import Change
+from store.tables import ChangeRow
+
+
+def append(session: AsyncSession, change: Change) -> None:
+    """Record the change in the transaction of what it tells about."""
+    session.add(
+        ChangeRow(
+            id=change.id,
+            at=change.at,
+            resource_type=change.resource_type,
+            run_id=change.context.get("runId"),
+            action=change.context.get("action"),
+            document=change.model_dump(mode="json"),
+        )
+    )

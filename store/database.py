@@ -1,0 +1,127 @@
+"""The database: sessions to read and to write in, the same on SQLite and PostgreSQL."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Self
+
+from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from domain.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+_BUSY_MILLISECONDS = 10_000
+
+
+class Database:
+    """One database. `read` and `write` give sessions; a write is one transaction, committed at its end.
+
+    SQLite takes one writer at a time, so a write waits for the one before it instead of failing half-way.
+
+    Raises (both):
+        domain.errors.Unavailable: the database does not answer; nothing was changed.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.is_sqlite = url.startswith("sqlite")
+        self._engine = create_engine(url)
+        self._writing = writing(self._engine)
+        self._turn = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        """The database itself; connections are made when they are needed."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A session that only reads."""
+        with _outages():
+            async with AsyncSession(self._engine, expire_on_commit=False) as session:
+                yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """A session that is one transaction: committed at the end, rolled back when anything raises."""
+        with _outages():
+            async with AsyncExitStack() as stack:
+                if self.is_sqlite:
+                    await stack.enter_async_context(self._turn)
+                session = await stack.enter_async_context(AsyncSession(self._writing, expire_on_commit=False))
+                await stack.enter_async_context(session.begin())
+                yield session
+
+    async def check(self) -> None:
+        """Ask the database something.
+
+        Raises:
+            domain.errors.Unavailable: it does not answer.
+        """
+        async with self.read() as session:
+            await session.execute(text("SELECT 1"))
+
+
+class _outages:  # noqa: N801 - reads as a statement
+    """Turns a database that does not answer into `Unavailable`; other errors pass."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, PoolTimeout | OSError | InterfaceError | OperationalError) or (
+            isinstance(error, DBAPIError) and error.connection_invalidated
+        ):
+            log.error("database unavailable", extra={"cause": type(getattr(error, "orig", None) or error).__name__})
+            raise Unavailable("the database does not answer; nothing was changed, try again") from None
+
+
+def writing(engine: AsyncEngine) -> AsyncEngine:
+    """The same engine, for transactions that write."""
+    return engine.execution_options(interlock_writes=True)
+
+
+def create_engine(url: str) -> AsyncEngine:
+    """An engine with our rules: on SQLite, one writer at a time, which waits for its turn at BEGIN."""
+    sqlite = url.startswith("sqlite")
+    common: dict[str, Any] = {
+        "json_serializer": lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")),
+    }
+    if not sqlite:
+        # Statements run as soon as a connection is there; a server that restarted is noticed before, not in them.
+        return create_async_engine(
+            url,
+            pool_size=10,
+            max_overflow=10,
+            pool_timeout=5,
+            pool_pre_ping=True,
+            connect_args={"timeout": 5},
+            **common,
+        )
+    engine = create_async_engine(url, pool_size=8, max_overflow=8, pool_timeout=30, **common)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves, below
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_MILLISECONDS}", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A reader that becomes a writer half-way cannot wait for its turn, so writers say so at once.
+        writes = connection.get_execution_options().get("interlock_writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine

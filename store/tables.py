@@ -1,0 +1,174 @@
+"""The tables: each row is its JSON document plus the columns somebody queries by."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, Integer, TypeDecorator, text
+from sqlalchemy.engine import Dialect
+from sqlmodel import Field, SQLModel
+
+from domain.documents import Document
+
+
+class Moment(TypeDecorator[datetime]):
+    """A time zone aware datetime on every database; SQLite keeps it as UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """In UTC; without its zone where the database has no zones."""
+        if value is None:
+            return None
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """In UTC again."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+_SEQUENCE = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itself only in an INTEGER key
+
+
+def _json(*, nullable: bool = False) -> Any:
+    # JSON, not JSONB: what users write is given back with its keys in the order they came.
+    return Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=nullable))
+
+
+class OrganizationRow(SQLModel, table=True):
+    """The organization; there is one."""
+
+    __tablename__ = "organizations"
+
+    id: str = Field(primary_key=True)
+    client_id: str = Field(unique=True)
+    client_secret: str
+    """Encrypted: it also signs webhooks and encrypts secret inputs, so it must be recoverable."""
+    document: Document = _json()
+
+
+class UserRow(SQLModel, table=True):
+    """A person."""
+
+    __tablename__ = "users"
+
+    id: str = Field(primary_key=True)
+    email: str = Field(unique=True)
+    client_id: str = Field(unique=True)
+    client_secret_hash: str
+    document: Document = _json()
+
+
+class SecretRow(SQLModel, table=True):
+    """A secret of the organization, for templates."""
+
+    __tablename__ = "secrets"
+
+    name: str = Field(primary_key=True)
+    value: str
+    """Encrypted."""
+    document: Document = _json()
+
+
+class ActionRow(SQLModel, table=True):
+    """The current version of an action."""
+
+    __tablename__ = "actions"
+
+    id: str = Field(primary_key=True)
+    identifier: str = Field(unique=True)
+    version: int
+    trigger_type: str = Field(index=True)
+    operation: str | None = None
+    blueprint: str | None = Field(default=None, index=True)
+    event: str | None = None
+    event_action: str | None = None
+    published: bool = False
+    restricted: bool = False
+    """Whether only some may see its runs."""
+    permissions: Document = _json()
+    document: Document = _json()
+
+
+class ActionVersionRow(SQLModel, table=True):
+    """Every version an action ever had; they outlive the action, because runs refer to them."""
+
+    __tablename__ = "action_versions"
+
+    action_id: str = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    document: Document = _json()
+
+
+class RunRow(SQLModel, table=True):
+    """A run."""
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        Index("ix_runs_newest", "created_at", "id"),
+        Index("ix_runs_action", "action", "created_at"),
+        Index(
+            "ix_runs_pending",
+            "pending_since",
+            sqlite_where=text("pending IS NOT NULL"),
+            postgresql_where=text("pending IS NOT NULL"),
+        ),
+        Index("ix_runs_waiting", "action_id", "status"),
+    )
+
+    id: str = Field(primary_key=True)
+    revision: int = 0
+    status: str
+    action_id: str
+    action: str
+    blueprint: str | None = Field(default=None, index=True)
+    entity: str | None = Field(default=None, index=True)
+    created_by: str = Field(index=True)
+    source: str
+    restricted: bool = False
+    """Whether only some may see it; follows the action."""
+    external_run_id: str | None = Field(default=None, index=True)
+    created_at: datetime = Field(sa_column=Column(Moment(), nullable=False))
+    pending: str | None = None
+    """What its workflow has still to be told: `start` or `wake`. None when it knows everything."""
+    pending_since: datetime | None = Field(default=None, sa_column=Column(Moment(), nullable=True))
+    idempotency_key: str | None = Field(default=None, unique=True)
+    request_digest: str | None = None
+    document: Document = _json()
+
+
+class DecisionRow(SQLModel, table=True):
+    """The last word of one person about one run."""
+
+    __tablename__ = "decisions"
+
+    run_id: str = Field(primary_key=True)
+    user_id: str = Field(primary_key=True)
+    document: Document = _json()
+
+
+class RunLogRow(SQLModel, table=True):
+    """One line of a run's log."""
+
+    __tablename__ = "run_logs"
+
+    sequence: int | None = Field(default=None, sa_column=Column(_SEQUENCE, primary_key=True, autoincrement=True))
+    run_id: str = Field(index=True)
+    document: Document = _json()
+
+
+class ChangeRow(SQLModel, table=True):
+    """One change; the table only grows."""
+
+    __tablename__ = "changes"
+
+    sequence: int | None = Field(default=None, sa_column=Column(_SEQUENCE, primary_key=True, autoincrement=True))
+    id: str = Field(unique=True)
+    at: datetime = Field(sa_column=Column(Moment(), nullable=False))
+    resource_type: str
+    run_id: str | None = Field(default=None, index=True)
+    action: str | None = None
+    pending: bool = False
+    """Whether an automation has still to be asked about it."""
+    document: Document = _json()

@@ -1,0 +1,65 @@
+"""What holds the parts together: names, types and tables that must agree."""
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+from temporalio import activity
+
+from activities.invocation import InvocationActivity
+from activities.runs import RunActivities
+from api.errors import STATUS
+from domain import errors
+from domain.errors import InterlockError
+from workflows import calls
+
+ROOT = Path(__file__).parents[2]
+
+
+def implementations() -> dict[str | None, Any]:
+    """Every activity, by the name Temporal knows it by."""
+    found: dict[str | None, Any] = {}
+    for owner in (InvocationActivity, RunActivities):
+        for method in vars(owner).values():
+            if definition := activity._Definition.from_callable(method):
+                found[definition.name] = method
+    return found
+
+
+@pytest.mark.parametrize("call", calls.ALL, ids=lambda call: call.__name__)
+def test_a_call_has_an_implementation_with_the_same_types(call: object) -> None:
+    implementation = implementations()[call.__name__]  # type: ignore[attr-defined]
+    assert get_type_hints(call) == get_type_hints(implementation)
+    assert list(inspect.signature(call).parameters) == list(inspect.signature(implementation).parameters)[1:]  # type: ignore[arg-type]
+
+
+def test_every_implementation_is_called_by_somebody() -> None:
+    assert set(implementations()) == {call.__name__ for call in calls.ALL}
+
+
+def test_every_error_has_a_status() -> None:
+    assert set(STATUS) == set(InterlockError.__subclasses__())
+
+
+def test_the_tree_at_the_head_of_the_errors_is_the_tree() -> None:
+    drawn = re.findall(r"[├└]── (\w+)", errors.__doc__ or "")
+    real = [name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, InterlockError)]
+    assert sorted(drawn) == sorted(set(real) - {"InterlockError"})
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("*/*.py")), ids=lambda file: f"{file.parent.name}/{file.name}")
+def test_no_file_is_too_long_to_be_one_thing(file: Path) -> None:
+    if file.parent.name in ("tests",) or ".venv" in file.parts:
+        return
+    text = file.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 350, f"{file.name} has grown large"
+
+
+def test_workflow_code_imports_no_effects() -> None:
+    forbidden = re.compile(
+        r"^\s*(?:from|import) (sqlmodel|sqlalchemy|httpx|jq|store|backends|runtime|os|random|time)\b", re.M
+    )
+    for file in (ROOT / "workflows").glob("*.py"):
+        assert not forbidden.search(file.read_text(encoding="utf-8")), file.name

@@ -1,0 +1,86 @@
+"""What tests share: real databases, a real Temporal and the product over them."""
+
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+
+from domain.jq import Evaluator
+from runtime.jq_pool import JqPool
+from runtime.temporal import SEARCH_ATTRIBUTES
+from store.database import Database
+from tests.support.databases import PostgresServer, SqliteTemplate
+from tests.support.product import Product, running
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> SqliteTemplate:
+    """A migrated SQLite file to copy."""
+    return SqliteTemplate(tmp_path_factory.mktemp("sqlite"))
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A real PostgreSQL server."""
+    server = PostgresServer(tmp_path_factory.mktemp("postgres"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: SqliteTemplate, tmp_path: Path) -> str:
+    """The address of a fresh SQLite database."""
+    return sqlite_template.copy(tmp_path)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of an empty database, once of each kind."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("sqlite_url")
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    yield server.url
+    server.empty()
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """An empty database, once of each kind."""
+    async with Database(database_url) as database:
+        yield database
+
+
+@pytest.fixture
+async def evaluate() -> AsyncIterator[Evaluator]:
+    """A jq process."""
+    async with JqPool(size=1) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def clock() -> AsyncIterator[WorkflowEnvironment]:
+    """A Temporal of this test alone that skips the time nobody needs."""
+    server = Path(sys.prefix, "bin", "temporal-test-server")
+    async with await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=str(server), data_converter=pydantic_data_converter
+    ) as environment:
+        keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+        await environment.client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(
+                namespace="default", search_attributes={key.name: keyword for key in SEARCH_ATTRIBUTES}
+            )
+        )
+        yield environment
+
+
+@pytest.fixture
+async def product(clock: WorkflowEnvironment, evaluate: Evaluator, sqlite_url: str) -> AsyncIterator[Product]:
+    """The product on SQLite."""
+    async with running(clock, evaluate, sqlite_url) as product:
+        yield product

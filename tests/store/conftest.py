@@ -1,0 +1,55 @@
+"""Values that store tests begin with."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from domain.actions import Action
+from domain.identifiers import ActionId, RunId, new
+from domain.runs import Driving, Ref, Run, RunStatus
+
+AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+
+
+@pytest.fixture
+def at() -> datetime:
+    """A moment."""
+    return AT
+
+
+@pytest.fixture
+def run() -> Run:
+    """A run that is in progress."""
+    return make_run()
+
+
+def make_run(**values: Any) -> Run:
+    """A run; in progress unless told otherwise."""
+    return Run(
+        **{
+            "id": RunId(new("r")),
+            "status": RunStatus.IN_PROGRESS,
+            "action": Ref(identifier="deploy"),
+            "created_at": AT,
+            "created_by": "user_1",
+            "updated_at": AT,
+            "updated_by": "user_1",
+            "interlock": Driving(),
+            **values,
+        }
+    )
+
+
+def make_action(identifier: str = "deploy", **more: Any) -> Action:
+    """An action with an empty form."""
+    document = {
+        "identifier": identifier,
+        "trigger": {"type": "self-service", "operation": "CREATE", "userInputs": {"properties": {}}},
+        "invocationMethod": {"type": "KAFKA"},
+        **more,
+    }
+    return Action(
+        id=new("action"), identifier=ActionId(identifier), version=1, document=document,
+        created_at=AT, created_by="user_1", updated_at=AT, updated_by="user_1",
+    )  # fmt: skip

@@ -1,0 +1,268 @@
+"""Runs in SQL: compare and set, what is told to workflows, lists."""
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from sqlmodel import col, select
+
+from domain.approvals import Decision, DecisionState, RequiredApproval
+from domain.errors import NotFound, RunExhausted, RunNotWaitingForApproval
+from domain.runs import Driving, Report, Run, RunStatus
+from store import actions, runs
+from store.database import Database
+from store.tables import ChangeRow, RunRow
+from tests.store.conftest import make_action, make_run
+
+
+async def recorded(database: Database, run: Run, **how: object) -> Run:
+    async with database.write() as session:
+        await runs.create(session, run, action_id="action_x", restricted=False, request=None)
+    return run
+
+
+async def history(database: Database, run: Run) -> list[tuple[str | None, str]]:
+    async with database.read() as session:
+        rows = (
+            await session.exec(select(ChangeRow).where(ChangeRow.run_id == run.id).order_by(col(ChangeRow.sequence)))
+        ).all()
+    statuses = []
+    for row in rows:
+        before, after = row.document["before"], row.document["after"]
+        assert isinstance(after, dict)
+        statuses.append((before["status"] if isinstance(before, dict) else None, after["status"]))
+    return statuses  # type: ignore[return-value]
+
+
+async def pending(database: Database, run: Run) -> str | None:
+    async with database.read() as session:
+        row = await session.get(RunRow, run.id)
+        assert row
+        return row.pending
+
+
+async def test_a_run_reads_back_as_it_was_written(database: Database) -> None:
+    run = await recorded(database, make_run(properties={"z": 1, "a": {"ö": [1.5, None]}}, link=("x",)))
+    async with database.read() as session:
+        found = await runs.get(session, run.id)
+    # Its action is not there, which the run tells.
+    assert found == run.model_copy(update={"action": run.action.model_copy(update={"deleted": True})})
+    assert list(found.properties) == ["z", "a"], "documents keep the order of their keys"
+    assert await history(database, run) == [(None, "IN_PROGRESS")]
+    assert await pending(database, run) == "start"
+
+
+async def test_a_run_that_is_not_there_is_not_found(database: Database) -> None:
+    async with database.read() as session:
+        with pytest.raises(NotFound, match="r_0000000000000000"):
+            await runs.get(session, "r_0000000000000000")
+    with pytest.raises(NotFound):
+        async with database.write() as session:
+            await runs.change(session, "r_0000000000000000", lambda run: run, origin="API")
+
+
+async def test_of_many_racing_reports_exactly_one_settles_the_run(database: Database, at: datetime) -> None:
+    run = await recorded(database, make_run())
+
+    async def report(number: int) -> bool:
+        said = Report(status=RunStatus.SUCCESS if number % 2 else RunStatus.FAILURE, summary=str(number))
+        try:
+            async with database.write() as session:
+                await runs.change(session, run.id, lambda now: now.reported(said, at=at, by="x"), origin="API")
+        except RunExhausted:
+            return False
+        return True
+
+    assert sum(await asyncio.gather(*(report(number) for number in range(20)))) == 1
+    assert len(await history(database, run)) == 2, "one creation, one settlement"
+
+
+async def test_a_move_that_changes_nothing_writes_nothing(database: Database, at: datetime) -> None:
+    run = await recorded(database, make_run(summary="same"))
+    async with database.write() as session:
+        before, after = await runs.change(
+            session, run.id, lambda now: now.reported(Report(summary="same"), at=at, by="x"), origin="API"
+        )
+    assert before is after
+    assert await history(database, run) == [(None, "IN_PROGRESS")]
+
+
+async def test_a_move_that_raises_leaves_nothing_behind(database: Database, at: datetime) -> None:
+    run = await recorded(database, make_run())
+
+    async def fail_half_way() -> None:
+        async with database.write() as session:
+            await runs.log(session, run.id, "half", by="x", at=at)
+            await runs.change(session, run.id, lambda now: now.cancelled("x", at=at, by="x"), origin="API")
+            raise RuntimeError("the process fails before its transaction ends")
+
+    with pytest.raises(RuntimeError):
+        await fail_half_way()
+    async with database.read() as session:
+        assert (await runs.get(session, run.id)).status is RunStatus.IN_PROGRESS
+        assert await runs.logs(session, run.id, limit=50, offset=0) == []
+    assert await history(database, run) == [(None, "IN_PROGRESS")]
+
+
+async def test_a_workflow_has_to_be_woken_until_it_was_told(database: Database, at: datetime) -> None:
+    run = await recorded(database, make_run())
+    async with database.write() as session:
+        assert await runs.told(session, [run.id], "start") == 1
+        await runs.change(session, run.id, lambda now: now.changed(at=at, by="x", summary="half way"), origin="API")
+    assert await pending(database, run) is None, "what does not move the run wakes nobody"
+    async with database.write() as session:
+        await runs.change(session, run.id, lambda now: now.cancelled("x", at=at, by="x"), origin="API")
+    assert await pending(database, run) == "wake"
+    async with database.write() as session:
+        assert await runs.told(session, [run.id], "start") == 0, "a late word that it was started takes nothing back"
+        assert await runs.told(session, [run.id], "wake") == 1
+    assert await pending(database, run) is None
+
+
+async def test_what_the_workflow_itself_asks_for_needs_no_wake(database: Database, at: datetime) -> None:
+    run = await recorded(database, make_run())
+    async with database.write() as session:
+        await runs.change(session, run.id, lambda now: now.cancelled("x", at=at, by="x"), origin="API", by_driver=True)
+    assert await pending(database, run) is None
+
+
+async def test_overdue_runs_are_leased_to_one_relay_at_a_time(database: Database, at: datetime) -> None:
+    made = [await recorded(database, make_run()) for _ in range(10)]
+    later = at + timedelta(seconds=10)
+
+    async def lease() -> list[str]:
+        async with database.write() as session:
+            return [run.id for run, _ in await runs.leased(session, before=later, now=later, limit=4)]
+
+    leased = [run_id for batch in await asyncio.gather(*(lease() for _ in range(5))) for run_id in batch]
+    assert sorted(leased) == sorted(run.id for run in made), "each once"
+    assert await lease() == []
+    async with database.write() as session:
+        again = await runs.leased(session, before=later + timedelta(seconds=1), now=later, limit=100)
+    assert len(again) == 10, "a lease that was not used runs out"
+
+
+async def test_a_key_makes_one_run(database: Database) -> None:
+    request = runs.Request("key", "digest")
+    async with database.write() as session:
+        first = make_run()
+        await runs.create(session, first, action_id="a", restricted=False, request=request)
+    with pytest.raises(runs.KeyTaken):
+        async with database.write() as session:
+            await runs.create(session, make_run(), action_id="a", restricted=False, request=request)
+    async with database.read() as session:
+        assert await runs.by_key(session, "key") == (first, "digest")
+        assert await runs.by_key(session, "other") is None
+
+
+class TestDecisions:
+    def waiting(self, **values: object) -> Run:
+        return make_run(
+            status=RunStatus.WAITING_FOR_APPROVAL,
+            required_approval=RequiredApproval(type="ALL"),
+            interlock=Driving(approvers=("ada", "grace")),
+            **values,
+        )
+
+    def word(self, who: str, at: datetime, state: DecisionState = DecisionState.APPROVED) -> Decision:
+        return Decision(user_id=who, name=who, state=state, at=at)
+
+    async def test_all_have_to_approve(self, database: Database, at: datetime) -> None:
+        run = await recorded(database, self.waiting())
+        async with database.write() as session:
+            assert (await runs.decide(session, run.id, self.word("ada", at), origin="API")).status is run.status
+            assert (await runs.decide(session, run.id, self.word("ada", at), origin="API")).status is run.status
+        async with database.write() as session:
+            after = await runs.decide(session, run.id, self.word("grace", at), origin="API")
+        assert after.status is RunStatus.IN_PROGRESS
+        assert await pending(database, run) == "wake"
+        async with database.read() as session:
+            assert {one.user_id for one in await runs.decisions(session, run.id)} == {"ada", "grace"}
+
+    async def test_a_decision_that_comes_too_late_is_not_recorded(self, database: Database, at: datetime) -> None:
+        run = await recorded(database, self.waiting())
+        async with database.write() as session:
+            await runs.decide(session, run.id, self.word("ada", at, DecisionState.DECLINED), origin="API")
+        with pytest.raises(RunNotWaitingForApproval):
+            async with database.write() as session:
+                await runs.decide(session, run.id, self.word("grace", at), origin="API")
+        async with database.read() as session:
+            assert [one.user_id for one in await runs.decisions(session, run.id)] == ["ada"]
+
+    async def test_fifty_words_at_once_end_in_one_verdict(self, database: Database, at: datetime) -> None:
+        run = await recorded(database, self.waiting().model_copy(update={"required_approval": True}))
+
+        async def say(number: int) -> bool:
+            state = DecisionState.APPROVED if number % 2 else DecisionState.DECLINED
+            try:
+                async with database.write() as session:
+                    await runs.decide(session, run.id, self.word(f"user_{number}", at, state), origin="API")
+            except RunNotWaitingForApproval:
+                return False
+            return True
+
+        assert sum(await asyncio.gather(*(say(number) for number in range(50)))) == 1
+        assert len(await history(database, run)) == 2
+
+
+async def test_lists_are_newest_first_and_every_filter_holds(database: Database, at: datetime) -> None:
+    async with database.write() as session:
+        action = make_action()
+        await actions.create(session, action, origin="API")
+        for number in range(4):
+            run = make_run(
+                created_at=at + timedelta(seconds=number),
+                created_by=f"user_{number % 2}",
+                external_run_id=f"ext_{number}",
+                status=RunStatus.SUCCESS if number == 3 else RunStatus.IN_PROGRESS,
+            )
+            await runs.create(session, run, action_id=action.id, restricted=number == 0, request=None)
+
+    async def numbers(filters: runs.Filters) -> list[str]:
+        async with database.read() as session:
+            return [(run.external_run_id or "")[-1] for run in await runs.listed(session, filters)]
+
+    every = runs.Filters()
+    assert await numbers(every) == ["3", "2", "1", "0"]
+    assert await numbers(replace(every, limit=1)) == ["3"]
+    assert await numbers(replace(every, active=True)) == ["2", "1", "0"]
+    assert await numbers(replace(every, active=False)) == ["3", "2", "1", "0"]
+    assert await numbers(replace(every, user_ids=("user_1",))) == ["3", "1"]
+    assert await numbers(replace(every, user_ids=())) == []
+    assert await numbers(replace(every, external_run_id="ext_2")) == ["2"]
+    assert await numbers(replace(every, action="deploy")) == ["3", "2", "1", "0"]
+    assert await numbers(replace(every, action="other")) == []
+    assert await numbers(replace(every, sources=("UI",))) == []
+    assert await numbers(replace(every, seen_by="user_9")) == ["3", "2", "1"], "0 is restricted"
+    assert await numbers(replace(every, seen_by="user_0")) == ["3", "2", "1", "0"], "0 is theirs"
+    assert await numbers(replace(every, seen_by="user_9", approvable=(action.id,))) == ["3", "2", "1", "0"]
+
+
+async def test_runs_follow_the_name_of_their_action_and_outlive_it(database: Database, at: datetime) -> None:
+    action = make_action()
+    waiting = make_run(status=RunStatus.WAITING_FOR_APPROVAL)
+    async with database.write() as session:
+        await actions.create(session, action, origin="API")
+        await runs.create(session, waiting, action_id=action.id, restricted=False, request=None)
+    renamed = replace(action, identifier="release", version=2, document={**action.document, "identifier": "release"})  # type: ignore[arg-type]
+    async with database.write() as session:
+        await actions.replace(session, action, renamed, origin="API")
+    async with database.read() as session:
+        assert [run.id for run in await runs.listed(session, runs.Filters(action="release"))] == [waiting.id]
+        assert (await actions.version(session, action.id, 1)).identifier == "deploy"
+    async with database.write() as session:
+        [ended] = await actions.remove(session, renamed, by="x", at=at, origin="API")
+    assert (ended.id, ended.status) == (waiting.id, RunStatus.FAILURE)
+    async with database.read() as session:
+        found = await runs.get(session, waiting.id)
+        assert found.action.deleted
+        assert (await actions.version(session, action.id, 2)).identifier == "release"
+
+
+async def test_changes_are_written_with_what_they_tell_of(database: Database, run: Run) -> None:
+    await recorded(database, run)
+    async with database.read() as session:
+        [row] = (await session.exec(select(ChangeRow))).all()
+    assert row.document["after"] == run.document()
+    assert row.document["before"] is None

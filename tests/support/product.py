@@ -1,0 +1,150 @@
+"""The product for tests: the real API over ASGI, a real worker, real SQL, a real Temporal, a real backend."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
+
+from api.app import create_app
+from api.serve import api_services
+from backends import open_transport
+from cli.processes import create_user
+from domain.jq import Evaluator
+from runtime.clock import now
+from runtime.driver import RunDriver
+from runtime.organization import Organization, ensure_organization
+from runtime.settings import Settings
+from store.database import Database
+from tests.support.backend import FakeBackend
+from worker.main import create_worker, services
+from worker.relay import Relay
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Product:
+    """Everything of one test. `api` is authenticated with the organization's credentials."""
+
+    settings: Settings
+    database: Database
+    temporal: Client
+    driver: RunDriver
+    relay: Relay
+    organization: Organization
+    backend: FakeBackend
+    api: httpx.AsyncClient
+
+    async def token(self, client_id: str, client_secret: str) -> str:
+        """An access token."""
+        answer = await self.api.post(
+            "/v1/auth/access_token", json={"clientId": client_id, "clientSecret": client_secret}
+        )
+        assert answer.status_code == 200, answer.text
+        token: str = answer.json()["accessToken"]
+        return token
+
+    async def person(self, email: str, *roles: str, teams: tuple[str, ...] = ()) -> httpx.Headers:
+        """A new person; the headers they call with."""
+        client_id, client_secret = await create_user(self.settings, email, roles=roles or ("Member",), teams=teams)
+        return httpx.Headers({"Authorization": f"Bearer {await self.token(client_id, client_secret)}"})
+
+    def webhook(self, **more: Any) -> Json:
+        """A synchronized WEBHOOK to the backend."""
+        return {"type": "WEBHOOK", "url": f"{self.backend.url}/hook", "synchronized": True, "body": {}, **more}
+
+    async def action(self, identifier: str = "deploy", inputs: Json | None = None, **more: Any) -> Json:
+        """A new self-service action; by default one that calls the backend and waits for its answer."""
+        document = {
+            "identifier": identifier,
+            "title": identifier.title(),
+            "trigger": {
+                "type": "self-service",
+                "operation": "CREATE",
+                "userInputs": {"properties": inputs or {}, "required": []},
+            },
+            "invocationMethod": self.webhook(),
+            **more,
+        }
+        answer = await self.api.post("/v1/actions", json=document)
+        assert answer.status_code == 200, answer.text
+        action: Json = answer.json()["action"]
+        return action
+
+    async def start(self, action: str = "deploy", properties: Json | None = None, **how: Any) -> Json:
+        """A new run."""
+        answer = await self.api.post(f"/v1/actions/{action}/runs", json={"properties": properties or {}}, **how)
+        assert answer.status_code == 202, answer.text
+        run: Json = answer.json()["run"]
+        return run
+
+    async def get(self, run_id: str) -> Json:
+        """The run as it stands."""
+        answer = await self.api.get(f"/v1/actions/runs/{run_id}")
+        assert answer.status_code == 200, answer.text
+        run: Json = answer.json()["run"]
+        return run
+
+    async def until(self, run_id: str, *statuses: str, within: float = 20) -> Json:
+        """The run, once it has one of the statuses; any that ends it by default."""
+        wanted = statuses or ("SUCCESS", "FAILURE", "DECLINED")
+        async with asyncio.timeout(within):
+            while (run := await self.get(run_id))["status"] not in wanted:
+                await asyncio.sleep(0.02)
+        return run
+
+    async def logs(self, run_id: str) -> list[str]:
+        """The messages of the run's log."""
+        answer = await self.api.get(f"/v1/actions/runs/{run_id}/logs")
+        return [line["message"] for line in answer.json()["runLogs"]]
+
+
+@asynccontextmanager
+async def running(
+    environment: WorkflowEnvironment,
+    evaluate: Evaluator,
+    database_url: str,
+    *,
+    worker: bool = True,
+    **settings: str,
+) -> AsyncIterator[Product]:
+    """The product over a Temporal; without a worker, runs are accepted and wait."""
+    async with AsyncExitStack() as stack:
+        backend = await stack.enter_async_context(FakeBackend())
+        configured = Settings.from_environment(
+            {
+                "INTERLOCK_DATABASE_URL": database_url,
+                "INTERLOCK_SECRET_KEY": "a master key for tests, long enough",
+                "INTERLOCK_PUBLIC_URL": "http://interlock.test",
+                **{f"INTERLOCK_{name.upper()}": value for name, value in settings.items()},
+            }
+        )
+        database = await stack.enter_async_context(Database(configured.database_url))
+        organization = await ensure_organization(configured, database)
+        client = environment.client
+        driver = await stack.enter_async_context(RunDriver(client, database, task_queue=configured.task_queue))
+        app = create_app(api_services(configured, database, client, driver, evaluate, organization))
+        transport = httpx.ASGITransport(app)
+        api = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://interlock.test"))
+        product = Product(
+            configured,
+            database,
+            client,
+            driver,
+            Relay(client, database, driver, now),
+            organization,
+            backend,
+            api,
+        )
+        token = await product.token(organization.client_id, organization.client_secret)
+        api.headers["Authorization"] = f"Bearer {token}"
+        if worker:
+            http = await stack.enter_async_context(open_transport())
+            given = services(configured, database, evaluate, organization, http)
+            await stack.enter_async_context(create_worker(configured, client, given))
+        yield product

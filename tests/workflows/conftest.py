@@ -1,0 +1,111 @@
+"""A real Temporal with fake activities: callables that remember, over a row in memory."""
+
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from temporalio import activity
+from temporalio.client import Client, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from domain.runs import RunStatus
+from workflows.action_run import ActionRun
+from workflows.calls import ActionRunInput, OperatorWord, Progress, Question
+
+
+@dataclass
+class Row:
+    """The fact, and what the workflow asked for."""
+
+    status: RunStatus = RunStatus.IN_PROGRESS
+    outcome: RunStatus | None = RunStatus.SUCCESS
+    """What the backend's answer settles the run with; None when it works on."""
+    asked: Counter[str] = field(default_factory=Counter)
+    words: list[Any] = field(default_factory=list)
+    failures: Counter[str] = field(default_factory=Counter)
+    """How often each activity fails before it works."""
+
+    def _asked(self, name: str) -> None:
+        self.asked[name] += 1
+        if self.failures[name] > 0:
+            self.failures[name] -= 1
+            raise ApplicationError(f"{name} is out of order")
+
+    @activity.defn
+    async def invoke_backend(self, run_id: str) -> Progress:
+        """Settle the run, unless it has ended."""
+        self._asked("invoke_backend")
+        if self.status is RunStatus.IN_PROGRESS and self.outcome:
+            self.status = self.outcome
+        return Progress(status=self.status)
+
+    @activity.defn
+    async def close_approval(self, question: Question) -> Progress:
+        """Decline if the time is over."""
+        self._asked("close_approval")
+        if question.expired and self.status is RunStatus.WAITING_FOR_APPROVAL:
+            self.status = RunStatus.DECLINED
+        return Progress(status=self.status)
+
+    @activity.defn
+    async def close_run(self, question: Question) -> Progress:
+        """Fail if the time is over."""
+        self._asked("close_run")
+        if question.expired and self.status is RunStatus.IN_PROGRESS:
+            self.status = RunStatus.FAILURE
+        return Progress(status=self.status)
+
+    @activity.defn
+    async def hear_operator(self, word: OperatorWord) -> Progress:
+        """Do as the operator says."""
+        self._asked("hear_operator")
+        self.words.append((word.signal, word.said))
+        if word.signal == "cancel":
+            self.status = RunStatus.FAILURE
+        elif isinstance(word.said, dict) and self.status is RunStatus.WAITING_FOR_APPROVAL:
+            self.status = RunStatus.IN_PROGRESS if word.said["status"] == "APPROVE" else RunStatus.DECLINED
+        return Progress(status=self.status)
+
+
+@dataclass
+class Bench:
+    """Where a workflow is tried."""
+
+    environment: WorkflowEnvironment
+    row: Row
+    queue: str
+
+    @property
+    def client(self) -> Client:
+        """The client of the Temporal server."""
+        return self.environment.client
+
+    async def start(self, **values: Any) -> WorkflowHandle[Any, RunStatus]:
+        """Start the workflow of a run."""
+        run_id = f"r_{uuid.uuid4().hex[:16]}"
+        if values.get("waits_for_approval"):
+            self.row.status = RunStatus.WAITING_FOR_APPROVAL
+        start = ActionRunInput(run_id=run_id, requested_at=datetime.now(UTC), backend="WEBHOOK", **values)
+        return await self.client.start_workflow(
+            ActionRun.run, start, id=run_id, task_queue=self.queue, run_timeout=timedelta(days=400)
+        )
+
+
+@pytest.fixture
+async def bench(clock: WorkflowEnvironment) -> AsyncIterator[Bench]:
+    """A worker with fake activities on a Temporal of its own."""
+    row = Row()
+    queue = uuid.uuid4().hex
+    async with Worker(
+        clock.client,
+        task_queue=queue,
+        workflows=[ActionRun],
+        activities=[row.invoke_backend, row.close_approval, row.close_run, row.hear_operator],
+    ):
+        yield Bench(clock, row, queue)

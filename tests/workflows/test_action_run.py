@@ -1,0 +1,128 @@
+"""`ActionRun`: what it asks for, and when."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from temporalio.client import WorkflowExecutionStatus
+
+from domain.runs import RunStatus
+from tests.workflows.conftest import Bench
+
+
+async def test_a_run_whose_backend_answers_is_one_activity(bench: Bench) -> None:
+    handle = await bench.start()
+    assert await handle.result() is RunStatus.SUCCESS
+    assert bench.row.asked == {"invoke_backend": 1}
+    events = [event async for event in handle.fetch_history_events()]
+    assert len(events) == 11, "the least an activity can have"
+
+
+async def test_a_run_waits_for_its_report(bench: Bench) -> None:
+    bench.row.outcome = None
+    handle = await bench.start()
+    while not bench.row.asked["invoke_backend"]:
+        await asyncio.sleep(0.01)
+    bench.row.status = RunStatus.SUCCESS
+    await handle.signal("wake")
+    assert await handle.result() is RunStatus.SUCCESS
+
+
+async def test_a_wake_that_means_nothing_changes_nothing(bench: Bench) -> None:
+    bench.row.outcome = None
+    handle = await bench.start()
+    for _ in range(3):
+        await handle.signal("wake")
+    await asyncio.sleep(0.3)
+    assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+    bench.row.status = RunStatus.FAILURE
+    await handle.signal("wake")
+    assert await handle.result() is RunStatus.FAILURE
+    assert bench.row.asked["invoke_backend"] == 1
+
+
+async def test_a_run_that_nobody_reports_fails_at_its_time_limit(bench: Bench) -> None:
+    bench.row.outcome = None
+    before = await bench.environment.get_current_time()
+    handle = await bench.start(run_time_limit=timedelta(days=30))
+    assert await handle.result() is RunStatus.FAILURE
+    assert await bench.environment.get_current_time() - before >= timedelta(days=30)
+
+
+async def test_the_backend_is_not_invoked_before_the_verdict(bench: Bench) -> None:
+    handle = await bench.start(waits_for_approval=True)
+    await asyncio.sleep(0.2)
+    assert not bench.row.asked
+    bench.row.status = RunStatus.IN_PROGRESS
+    await handle.signal("wake")
+    assert await handle.result() is RunStatus.SUCCESS
+    assert bench.row.asked == {"close_approval": 1, "invoke_backend": 1}
+
+
+async def test_a_declined_run_invokes_nothing(bench: Bench) -> None:
+    handle = await bench.start(waits_for_approval=True)
+    bench.row.status = RunStatus.DECLINED
+    await handle.signal("wake")
+    assert await handle.result() is RunStatus.DECLINED
+    assert bench.row.asked == {"close_approval": 1}
+
+
+async def test_a_run_that_nobody_decides_about_is_declined_at_its_time_limit(bench: Bench) -> None:
+    handle = await bench.start(waits_for_approval=True, approval_time_limit=timedelta(hours=4))
+    assert await handle.result() is RunStatus.DECLINED
+    assert not bench.row.asked["invoke_backend"]
+
+
+async def test_an_approver_who_is_only_one_of_all_does_not_extend_the_limit(bench: Bench) -> None:
+    handle = await bench.start(waits_for_approval=True, approval_time_limit=timedelta(hours=4))
+    before = await bench.environment.get_current_time()
+    await handle.signal("wake")  # somebody has said something, but the row still waits
+    assert await handle.result() is RunStatus.DECLINED
+    assert await bench.environment.get_current_time() - before < timedelta(hours=4, minutes=1)
+
+
+@pytest.mark.parametrize(("word", "ends"), [("APPROVE", RunStatus.SUCCESS), ("DECLINE", RunStatus.DECLINED)])
+async def test_an_operator_decides_with_a_signal(bench: Bench, word: str, ends: RunStatus) -> None:
+    handle = await bench.start(waits_for_approval=True)
+    await handle.signal("decide", {"by": "ada@example.com", "status": word})
+    assert await handle.result() is ends
+    assert bench.row.words == [("decide", {"by": "ada@example.com", "status": word})]
+
+
+async def test_an_operator_cancels_with_a_signal(bench: Bench) -> None:
+    bench.row.outcome = None
+    handle = await bench.start()
+    await handle.signal("cancel", {"by": "ada@example.com"})
+    assert await handle.result() is RunStatus.FAILURE
+
+
+async def test_cancelling_the_workflow_ends_the_run(bench: Bench) -> None:
+    handle = await bench.start(waits_for_approval=True)
+    await handle.cancel()
+    assert await handle.result() is RunStatus.FAILURE
+    assert bench.row.words[0][0] == "cancel"
+
+
+@pytest.mark.parametrize("said", ["APPROVE", None, 17, ["x"], {"status": "MAYBE"}, {}])
+async def test_a_signal_that_makes_no_sense_does_not_break_the_run(bench: Bench, said: object) -> None:
+    handle = await bench.start()
+    await handle.signal("cancel" if said is None else "nonsense", said)
+    assert await handle.result() in (RunStatus.SUCCESS, RunStatus.FAILURE)
+
+
+async def test_a_run_cancelled_while_its_backend_works_does_not_wait_for_it(bench: Bench) -> None:
+    bench.row.outcome = None
+    bench.row.failures["invoke_backend"] = 1_000_000
+    handle = await bench.start()
+    await handle.signal("cancel")
+    assert await handle.result() is RunStatus.FAILURE
+
+
+@pytest.mark.parametrize("unlucky", ["invoke_backend", "close_approval", "close_run", "hear_operator"])
+async def test_the_run_still_ends_when_an_activity_fails_at_first(bench: Bench, unlucky: str) -> None:
+    bench.row.failures[unlucky] = 2
+    bench.row.outcome = None
+    handle = await bench.start(waits_for_approval=True, run_time_limit=timedelta(hours=1))
+    await handle.signal("decide", {"by": "ada@example.com", "status": "APPROVE"})
+    assert await handle.result() is RunStatus.FAILURE, "the time limit"
+    assert bench.row.asked[unlucky] >= 3

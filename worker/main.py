@@ -1,0 +1,132 @@
+"""The Temporal worker: it runs workflows and activities, and the relay beside them."""
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+import httpx
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.invocation import InvocationActivity
+from activities.runs import RunActivities
+from activities.services import Services
+from backends import Resources, open_transport
+from domain.jq import Evaluator
+from runtime.clock import now
+from runtime.driver import RunDriver
+from runtime.jq_pool import jq_pool
+from runtime.organization import Organization, wait_for_organization
+from runtime.settings import Settings
+from runtime.tasks import unless
+from runtime.temporal import connect
+from runtime.tokens import Claims, Tokens
+from store.database import Database
+from worker.relay import Relay
+from workflows.action_run import ActionRun
+
+log = logging.getLogger(__name__)
+
+_GRACEFUL = timedelta(seconds=35)
+_RETRY_SECONDS = 2.0
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """`interlock worker`: run until `stop` is set. Waits for SQL and Temporal instead of failing without them."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(Database(settings.database_url))
+        organization = await unless(stop, wait_for_organization(settings, database))
+        client = await unless(stop, _connected(settings))
+        if organization is None or client is None:
+            return
+        evaluate = await stack.enter_async_context(jq_pool(settings))
+        driver = await stack.enter_async_context(RunDriver(client, database, task_queue=settings.task_queue))
+        await work(settings, stop, client, database, evaluate, driver, organization)
+
+
+async def work(
+    settings: Settings,
+    stop: asyncio.Event,
+    client: Client,
+    database: Database,
+    evaluate: Evaluator,
+    driver: RunDriver,
+    organization: Organization,
+    *,
+    ready: asyncio.Event | None = None,
+) -> None:
+    """Poll the task queue and relay, with what the process has made, until `stop` is set."""
+    async with open_transport() as http:
+        worker = create_worker(settings, client, services(settings, database, evaluate, organization, http))
+        async with worker:
+            relay = asyncio.create_task(Relay(client, database, driver, now).run())
+            log.info("worker started", extra={"task_queue": settings.task_queue})
+            if ready:
+                ready.set()
+            stopped = asyncio.create_task(stop.wait())
+            await asyncio.wait({relay, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            relay.cancel()
+            if not stop.is_set():
+                await relay  # it ended by itself, which only an error makes it do
+
+
+def services(
+    settings: Settings,
+    database: Database,
+    evaluate: Evaluator,
+    organization: Organization,
+    http: httpx.AsyncBaseTransport,
+) -> Services:
+    """What activities work with."""
+    tokens = Tokens(settings.keys.token_keys, settings.access_token_lifetime)
+
+    def access_token(run_id: str, depth: int) -> str:
+        claims = Claims(organization.client_id, organization.id, machine=True, run_id=run_id, depth=depth)
+        return tokens.issue(claims, at=now())
+
+    return Services(
+        database=database,
+        evaluate=evaluate,
+        resources=Resources(
+            http=http,
+            signing_secret=organization.client_secret,
+            own_addresses=frozenset({settings.public_url, *settings.own_api_aliases}),
+            allow_private=settings.allow_private_destinations,
+            never_allowed=frozenset(settings.never_destinations),
+            timeout=settings.webhook_timeout,
+            response_limit=settings.response_limit_bytes,
+        ),
+        decrypt=settings.keys.vault.decrypt,
+        access_token=access_token,
+        attempts=settings.webhook_attempts,
+        now=now,
+    )
+
+
+def create_worker(settings: Settings, client: Client, services: Services) -> Worker:
+    """A worker that knows every workflow and activity."""
+    of_runs = RunActivities(services)
+    return Worker(
+        client,
+        task_queue=settings.task_queue,
+        workflows=[ActionRun],
+        activities=[
+            InvocationActivity(services).invoke_backend,
+            of_runs.close_approval,
+            of_runs.close_run,
+            of_runs.hear_operator,
+        ],
+        max_cached_workflows=settings.max_cached_workflows,
+        graceful_shutdown_timeout=_GRACEFUL,
+    )
+
+
+async def _connected(settings: Settings) -> Client:
+    while True:
+        try:
+            return await connect(settings)
+        except RuntimeError as error:
+            log.warning("worker waits for temporal", extra={"cause": str(error)[:200]})
+            await asyncio.sleep(_RETRY_SECONDS)

@@ -1,0 +1,134 @@
+"""`ActionRun`: one run, from its request to its end."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from domain.errors import InterlockError
+    from domain.runs import RunStatus
+    from workflows.calls import (
+        INVOKE,
+        RECORD,
+        ActionRunInput,
+        OperatorWord,
+        Progress,
+        Question,
+        close_approval,
+        close_run,
+        hear_operator,
+        invoke_backend,
+    )
+
+
+@workflow.defn(name="ActionRun", failure_exception_types=[InterlockError])
+class ActionRun:
+    """One run of an action, self-service or automation: the same object.
+
+    The run is already recorded when this starts. Every status change is asked of an activity, which compares
+    and sets the row; this class only decides what to ask for, and when.
+    """
+
+    @workflow.init
+    def __init__(self, start: ActionRunInput) -> None:
+        """Nothing is known to have changed yet."""
+        self._run = start.run_id
+        self._changed = False
+
+    @workflow.run
+    async def run(self, start: ActionRunInput) -> RunStatus:
+        """Wait for the verdict, invoke the backend, wait for its report; the status the run ended with."""
+        try:
+            status = await self._drive(start)
+        except BaseException as error:
+            if not is_cancelled_exception(error):
+                raise
+            status = (await self._hear("cancel", {"by": "Temporal", "reason": "the workflow was cancelled"})).status
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        workflow.set_current_details(f"Ended with **{status}**.")
+        return status
+
+    @workflow.signal
+    def wake(self) -> None:
+        """The row has changed; losing or repeating this changes nothing."""
+        self._changed = True
+
+    @workflow.signal
+    async def decide(self, decision: Any) -> None:
+        """A person's word: `{"by": "<email>", "status": "APPROVE" or "DECLINE", "description": "<why>"}`."""
+        await self._hear("decide", decision)
+
+    @workflow.signal
+    async def cancel(self, request: Any = None) -> None:
+        """Stop the run: `{"by": "<email>", "reason": "<why>"}`, both optional."""
+        await self._hear("cancel", request)
+
+    async def _drive(self, start: ActionRunInput) -> RunStatus:
+        if start.waits_for_approval:
+            status = await self._verdict(start)
+            if status.is_terminal:
+                return status
+        return await self._work(start)
+
+    async def _verdict(self, start: ActionRunInput) -> RunStatus:
+        workflow.set_current_details(
+            f"Waits for **approval** by {start.approvers}{_at_most(start.approval_time_limit)}.\n\n"
+            'Decide with the signal `decide` and `{"by": "<email>", "status": "APPROVE"}` (or `DECLINE`).'
+        )
+        deadline = _deadline(start.requested_at, start.approval_time_limit)
+        status = RunStatus.WAITING_FOR_APPROVAL
+        while status is RunStatus.WAITING_FOR_APPROVAL:
+            expired = await self._wait(lambda: self._changed, deadline, "approval time limit")
+            status = (await self._ask(close_approval, expired=expired)).status
+        return status
+
+    async def _work(self, start: ActionRunInput) -> RunStatus:
+        workflow.set_current_details(f"Invokes **{start.backend}**{_at_most(start.run_time_limit)}.")
+        deadline = _deadline(workflow.now(), start.run_time_limit)
+        invocation = workflow.start_activity(invoke_backend, self._run, **INVOKE)
+        expired = await self._wait(lambda: self._changed or invocation.done(), deadline, "run time limit")
+        if invocation.done():
+            status = (await invocation).status
+        else:
+            status = (await self._ask(close_run, expired=expired)).status
+        while not status.is_terminal:
+            workflow.set_current_details(
+                f"Waits for the **report** of {start.backend}{_at_most(start.run_time_limit)}."
+            )
+            expired = await self._wait(lambda: self._changed, deadline, "run time limit")
+            status = (await self._ask(close_run, expired=expired)).status
+        if not invocation.done():
+            invocation.cancel()  # nobody is interested in its answer any more
+        return status
+
+    async def _ask(self, activity: Callable[[Question], Any], *, expired: bool) -> Progress:
+        self._changed = False  # before the row is read: what changes after it was read wakes us again
+        question = Question(run_id=self._run, expired=expired)
+        progress: Progress = await workflow.execute_local_activity(activity, question, **RECORD)
+        return progress
+
+    async def _hear(self, signal: str, said: Any) -> Progress:
+        word = OperatorWord(run_id=self._run, signal=signal, said=said)
+        progress = await workflow.execute_local_activity(hear_operator, word, **RECORD)
+        self._changed = True
+        return progress
+
+    async def _wait(self, condition: Callable[[], bool], deadline: datetime | None, what: str) -> bool:
+        """Wait for the condition; whether the deadline came first."""
+        left = max(deadline - workflow.now(), timedelta(0)) if deadline else None
+        try:
+            await workflow.wait_condition(condition, timeout=left, timeout_summary=what)
+        except TimeoutError:
+            return True
+        return False
+
+
+def _deadline(since: datetime, limit: timedelta | None) -> datetime | None:
+    return since + limit if limit else None
+
+
+def _at_most(limit: timedelta | None) -> str:
+    return f", at most {limit}" if limit else ""

@@ -1,0 +1,103 @@
+"""The activities that workflows ask for: names, types and retry policies; `activities/` has what they do."""
+
+from datetime import timedelta
+from typing import Any, TypedDict
+
+from temporalio import activity
+from temporalio.common import RetryPolicy
+
+from domain.models import Kept
+from domain.runs import RunStatus
+from domain.times import Duration, Instant
+
+
+class ActionRunInput(Kept):
+    """What a run's workflow is started with. Everything else is in the row."""
+
+    run_id: str
+    requested_at: Instant
+    waits_for_approval: bool = False
+    approval_time_limit: Duration | None = None
+    run_time_limit: Duration | None = None
+    approvers: str = ""
+    """Who is asked, in words."""
+    backend: str = ""
+    """What does the work, in words."""
+
+
+class Progress(Kept):
+    """Where the run stands after an activity."""
+
+    status: RunStatus
+
+
+class Question(Kept):
+    """Where does the run stand, and has its time run out?"""
+
+    run_id: str
+    expired: bool = False
+    """Whether the time limit of this phase has passed: then the run is settled if it still is in the phase."""
+
+
+class OperatorWord(Kept):
+    """What an operator's signal said, about which run."""
+
+    run_id: str
+    signal: str
+    said: Any = None
+
+
+@activity.defn
+async def invoke_backend(run_id: str) -> Progress:
+    """Render, send, and record what came of it; a run that has ended is left alone."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def close_approval(question: Question) -> Progress:
+    """The verdict; a run that nobody decided about in time is declined."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def close_run(question: Question) -> Progress:
+    """How the run ended; one that nobody reported in time fails."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def hear_operator(word: OperatorWord) -> Progress:
+    """Record an operator's decision or cancellation by the rules of the API; where the run stands then."""
+    raise NotImplementedError
+
+
+class RegularOptions(TypedDict):
+    """How a regular activity is asked for."""
+
+    start_to_close_timeout: timedelta
+    heartbeat_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
+class LocalOptions(TypedDict):
+    """How a local activity is asked for."""
+
+    start_to_close_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
+INVOKE: RegularOptions = {
+    "start_to_close_timeout": timedelta(minutes=15),
+    # A worker that died is noticed by its silence, and the delivery repeated with the same idempotency key.
+    "heartbeat_timeout": timedelta(seconds=10),
+    "retry_policy": RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1)),
+}
+"""Retried for ever: the activity itself knows when a failure is final and settles the run."""
+
+RECORD: LocalOptions = {
+    "start_to_close_timeout": timedelta(seconds=30),
+    "retry_policy": RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)),
+}
+"""Short SQL transactions: local activities, which add one event and no write of their own."""
+
+ALL: tuple[Any, ...] = (invoke_backend, close_approval, close_run, hear_operator)
