@@ -56,7 +56,7 @@ async def create_access_token(credentials: Credentials, services: Services, now:
     }
 
 
-def _claims(services: Services, authorization: Annotated[str | None, Header()] = None) -> Claims:
+async def _claims(services: Services, authorization: Annotated[str | None, Header()] = None) -> Claims:
     scheme, _, token = (authorization or "").strip().partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated("no access token: send the header Authorization: Bearer <accessToken>")
@@ -78,7 +78,7 @@ async def _caller(services: Services, claims: Annotated[Claims, Depends(_claims)
     return CallerValue(claims.organization, claims.subject, user=user)
 
 
-def _cause(claims: Annotated[Claims, Depends(_claims)]) -> Cause:
+async def _cause(claims: Annotated[Claims, Depends(_claims)]) -> Cause:
     return Cause(claims.run_id, claims.depth)
 
 
@@ -86,7 +86,7 @@ Caller = Annotated[CallerValue, Depends(_caller)]
 CausedBy = Annotated[Cause, Depends(_cause)]
 
 
-def _admin(caller: Caller) -> CallerValue:
+async def _admin(caller: Caller) -> CallerValue:
     if not caller.is_admin:
         raise Forbidden(f"only Admins and the organization's credentials may do this, and {caller.name} is neither")
     return caller

@@ -19,6 +19,9 @@ from store import changes, runs
 from store.tables import ActionRow, ActionVersionRow, RunRow
 
 _ACTION = TypeAdapter(Action)
+_MOST_VERSIONS = 500
+_versions: dict[tuple[str, int], Action] = {}
+"""Versions read before: one never changes, so what is here is never stale, and is parsed only once."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ async def create(session: AsyncSession, action: Action, *, origin: str) -> None:
     """
     session.add(ActionRow(**_columns(action), permissions=Permissions().model_dump(mode="json")))
     await _versioned(session, action)
-    _record(session, None, action, by=action.created_by, at=action.created_at, origin=origin)
+    await _record(session, None, action, by=action.created_by, at=action.created_at, origin=origin)
 
 
 async def replace(session: AsyncSession, before: Action, after: Action, *, origin: str) -> None:
@@ -64,7 +67,7 @@ async def replace(session: AsyncSession, before: Action, after: Action, *, origi
     followed = {"action": after.identifier, "restricted": columns["restricted"]}
     if (before.identifier, _columns(before)["restricted"]) != tuple(followed.values()):
         await session.exec(update(RunRow).where(col(RunRow.action_id) == after.id).values(**followed))
-    _record(session, before, after, by=after.updated_by, at=after.updated_at, origin=origin)
+    await _record(session, before, after, by=after.updated_by, at=after.updated_at, origin=origin)
 
 
 async def remove(session: AsyncSession, action: Action, *, by: str, at: datetime, origin: str) -> list[Run]:
@@ -79,7 +82,7 @@ async def remove(session: AsyncSession, action: Action, *, by: str, at: datetime
         )
         ended.append(after)
     await session.exec(delete(ActionRow).where(col(ActionRow.id) == action.id))
-    _record(session, action, None, by=by, at=at, origin=origin)
+    await _record(session, action, None, by=by, at=at, origin=origin)
     return ended
 
 
@@ -89,10 +92,15 @@ async def get(session: AsyncSession, identifier: str) -> tuple[Action, Permissio
     Raises:
         NotFound: there is none.
     """
-    row = (await session.exec(select(ActionRow).where(ActionRow.identifier == identifier))).first()
-    if row is None:
+    found = (
+        await session.exec(
+            select(ActionRow.id, ActionRow.version, ActionRow.permissions).where(ActionRow.identifier == identifier)
+        )
+    ).first()
+    if found is None:
         raise NotFound("Action", identifier)
-    return _ACTION.validate_python(row.document), Permissions.model_validate(row.permissions)
+    action_id, number, permissions = found
+    return await version(session, action_id, number), Permissions.model_validate(permissions)
 
 
 async def version(session: AsyncSession, action_id: str, number: int) -> Action:
@@ -101,10 +109,16 @@ async def version(session: AsyncSession, action_id: str, number: int) -> Action:
     Raises:
         NotFound: there never was.
     """
+    if known := _versions.get((action_id, number)):
+        return known
     row = await session.get(ActionVersionRow, (action_id, number))
     if row is None:
         raise NotFound("Action version", f"{action_id}/{number}")
-    return _ACTION.validate_python(row.document)
+    action = _ACTION.validate_python(row.document)
+    if len(_versions) >= _MOST_VERSIONS:
+        _versions.clear()
+    _versions[action_id, number] = action
+    return action
 
 
 async def permissions(session: AsyncSession, action_id: str) -> Permissions | None:
@@ -178,11 +192,11 @@ def _columns(action: Action) -> dict[str, Any]:
     }
 
 
-def _record(
+async def _record(
     session: AsyncSession, before: Action | None, after: Action | None, *, by: str, at: datetime, origin: str
 ) -> None:
     known = after or before
-    changes.append(
+    await changes.append(
         session,
         Change.of_action(
             before.echo() if before else None,

@@ -7,13 +7,15 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Self
 
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, event, literal
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.errors import Unavailable
+from store import sqlite
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ class Database:
             domain.errors.Unavailable: it does not answer.
         """
         async with self.read() as session:
-            await session.execute(text("SELECT 1"))
+            await session.exec(select(literal(1)))
 
 
 class _outages:  # noqa: N801 - reads as a statement
@@ -93,11 +95,10 @@ def writing(engine: AsyncEngine) -> AsyncEngine:
 
 def create_engine(url: str) -> AsyncEngine:
     """An engine with our rules: on SQLite, one writer at a time, which waits for its turn at BEGIN."""
-    sqlite = url.startswith("sqlite")
     common: dict[str, Any] = {
         "json_serializer": lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")),
     }
-    if not sqlite:
+    if not url.startswith("sqlite"):
         # Statements run as soon as a connection is there; a server that restarted is noticed before, not in them.
         return create_async_engine(
             url,
@@ -108,11 +109,12 @@ def create_engine(url: str) -> AsyncEngine:
             connect_args={"timeout": 5},
             **common,
         )
-    engine = create_async_engine(url, pool_size=8, max_overflow=8, pool_timeout=30, **common)
+    engine = create_async_engine(
+        url, pool_size=8, max_overflow=8, pool_timeout=30, async_creator=lambda: sqlite.connection(url), **common
+    )
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _: object) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves, below
         cursor = connection.cursor()
         for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_MILLISECONDS}", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
@@ -120,8 +122,9 @@ def create_engine(url: str) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Connection) -> None:
-        # A reader that becomes a writer half-way cannot wait for its turn, so writers say so at once.
-        writes = connection.get_execution_options().get("interlock_writes")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        # A reader that becomes a writer half-way cannot wait for its turn, so writers say so at once. Readers need
+        # no transaction: each statement sees what is committed, as on PostgreSQL.
+        if connection.get_execution_options().get("interlock_writes"):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine

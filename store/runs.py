@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
 
-from sqlalchemy import CursorResult, and_, func, or_, true
+from sqlalchemy import CursorResult, and_, bindparam, func, insert, or_, true
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -17,9 +17,12 @@ from domain.errors import NotFound
 from domain.identifiers import RunId, new
 from domain.runs import LogLine, Run, RunStatus
 from store import changes
-from store.tables import ActionRow, DecisionRow, RunLogRow, RunRow
+from store.tables import ActionRow, DecisionRow, RunLogRow, RunRow, table
 
 Pending = Literal["start", "wake"]
+
+_INSERT = insert(table(RunRow))
+"""Made once: values given as parameters keep the statement the same, so that it is compiled once, too."""
 
 
 @dataclass(frozen=True)
@@ -57,31 +60,29 @@ async def create(session: AsyncSession, run: Run, *, action_id: str, restricted:
     Raises:
         KeyTaken: the idempotency key has made a run meanwhile.
     """
-    session.add(
-        RunRow(
-            **_columns(run),
-            id=run.id,
-            action_id=action_id,
-            action=run.action.identifier,
-            blueprint=run.blueprint.identifier if run.blueprint else None,
-            entity=run.entity.identifier if run.entity else None,
-            created_by=run.created_by,
-            source=run.source,
-            restricted=restricted,
-            created_at=run.created_at,
-            pending="start",
-            pending_since=run.created_at,
-            idempotency_key=request.key if request else None,
-            request_digest=request.digest if request else None,
-        )
-    )
+    row = _columns(run) | {
+        "id": run.id,
+        "revision": 0,
+        "action_id": action_id,
+        "action": run.action.identifier,
+        "blueprint": run.blueprint.identifier if run.blueprint else None,
+        "entity": run.entity.identifier if run.entity else None,
+        "created_by": run.created_by,
+        "source": run.source,
+        "restricted": restricted,
+        "created_at": run.created_at,
+        "pending": "start",
+        "pending_since": run.created_at,
+        "idempotency_key": request.key if request else None,
+        "request_digest": request.digest if request else None,
+    }
     try:
-        await session.flush()
+        await session.exec(_INSERT, params=row)
     except IntegrityError:
         if request is None:
             raise
         raise KeyTaken(run.id) from None
-    changes.append(session, Change.of_run(None, run, origin=run.source))
+    await changes.append(session, Change.of_run(None, run, origin=run.source))
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,7 @@ async def change(
         InterlockError: whatever `move` refuses with; nothing is written then.
     """
     row = await _locked(session, run_id)
-    before = Run.model_validate(row.document)
-    after = move(before)
+    before, after = row.run, move(row.run)
     if after is before and not (by_driver and row.pending):
         return before, after
     values: dict[str, Any] = {}
@@ -157,8 +157,9 @@ async def change(
         values |= {"pending": "wake", "pending_since": after.updated_at}  # which starts it too, if it must be
     if after is not before:
         values |= _columns(after) | {"revision": row.revision + 1}
-        changes.append(session, Change.of_run(before, after, origin=origin))
-    await session.exec(update(RunRow).where(col(RunRow.id) == run_id).values(**values))
+        await changes.append(session, Change.of_run(before, after, origin=origin))
+    runs = table(RunRow)
+    await session.exec(update(runs).where(runs.c.id == bindparam("this")), params={"this": run_id, **values})
     return before, after
 
 
@@ -300,11 +301,23 @@ async def count_pending(session: AsyncSession) -> int:
     return (await session.exec(select(func.count()).where(col(RunRow.pending).is_not(None)))).one()
 
 
-async def _locked(session: AsyncSession, run_id: str) -> RunRow:
-    row = (await session.exec(select(RunRow).where(RunRow.id == run_id).with_for_update())).first()
-    if row is None:
+@dataclass(frozen=True)
+class _Locked:
+    run: Run
+    revision: int
+    pending: str | None
+
+
+async def _locked(session: AsyncSession, run_id: str) -> _Locked:
+    found = (
+        await session.exec(
+            select(RunRow.document, RunRow.revision, RunRow.pending).where(RunRow.id == run_id).with_for_update()
+        )
+    ).first()
+    if found is None:
         raise NotFound("Run", run_id)
-    return row
+    document, revision, pending = found
+    return _Locked(Run.model_validate(document), revision, pending)
 
 
 def _columns(run: Run) -> dict[str, Any]:

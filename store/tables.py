@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, Integer, TypeDecorator, text
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, Integer, Table, TypeDecorator, text
 from sqlalchemy.engine import Dialect
 from sqlmodel import Field, SQLModel
 
@@ -172,3 +172,8 @@ class ChangeRow(SQLModel, table=True):
     pending: bool = False
     """Whether an automation has still to be asked about it."""
     document: Document = _json()
+
+
+def table(row: type[SQLModel]) -> Table:
+    """The table of a row class, for statements that need no objects."""
+    return SQLModel.metadata.tables[str(row.__tablename__)]
