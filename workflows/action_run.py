@@ -37,6 +37,7 @@ class ActionRun:
         """Nothing is known to have changed yet."""
         self._run = start.run_id
         self._changed = False
+        self._invocation: workflow.ActivityHandle[Progress] | None = None
 
     @workflow.run
     async def run(self, start: ActionRunInput) -> RunStatus:
@@ -88,21 +89,26 @@ class ActionRun:
     async def _work(self, start: ActionRunInput) -> RunStatus:
         workflow.set_current_details(f"Invokes **{start.backend}**{_at_most(start.run_time_limit)}.")
         deadline = _deadline(workflow.now(), start.run_time_limit)
-        invocation = workflow.start_activity(invoke_backend, self._run, **INVOKE)
-        expired = await self._wait(lambda: self._changed or invocation.done(), deadline, "run time limit")
-        if invocation.done():
-            status = (await invocation).status
-        else:
-            status = (await self._ask(close_run, expired=expired)).status
+        self._invocation = workflow.start_activity(invoke_backend, self._run, **INVOKE)
+        status = RunStatus.IN_PROGRESS
         while not status.is_terminal:
-            workflow.set_current_details(
-                f"Waits for the **report** of {start.backend}{_at_most(start.run_time_limit)}."
-            )
-            expired = await self._wait(lambda: self._changed, deadline, "run time limit")
-            status = (await self._ask(close_run, expired=expired)).status
-        if not invocation.done():
-            invocation.cancel()  # nobody is interested in its answer any more
+            expired = await self._wait(lambda: self._changed or self._answered, deadline, "run time limit")
+            if self._invocation and self._answered:
+                status = (await self._invocation).status
+                self._invocation = None
+                workflow.set_current_details(
+                    f"Waits for the **report** of {start.backend}{_at_most(start.run_time_limit)}."
+                )
+            else:
+                status = (await self._ask(close_run, expired=expired)).status
+        if self._invocation:
+            self._invocation.cancel()  # nobody is interested in its answer any more
         return status
+
+    @property
+    def _answered(self) -> bool:
+        """Whether the backend has answered and nobody has looked at it."""
+        return self._invocation is not None and self._invocation.done()
 
     async def _ask(self, activity: Callable[[Question], Any], *, expired: bool) -> Progress:
         self._changed = False  # before the row is read: what changes after it was read wakes us again

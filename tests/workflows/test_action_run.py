@@ -89,6 +89,15 @@ async def test_an_operator_decides_with_a_signal(bench: Bench, word: str, ends: 
     assert bench.row.words == [("decide", {"by": "ada@example.com", "status": word})]
 
 
+async def test_a_wake_while_the_backend_works_does_not_hide_its_answer(bench: Bench) -> None:
+    bench.row.failures["invoke_backend"] = 2  # it takes a while
+    handle = await bench.start(waits_for_approval=True)
+    await handle.signal("wake")
+    await handle.signal("decide", {"by": "ada@example.com", "status": "APPROVE"})
+    await handle.signal("wake")
+    assert await handle.result() is RunStatus.SUCCESS
+
+
 async def test_an_operator_cancels_with_a_signal(bench: Bench) -> None:
     bench.row.outcome = None
     handle = await bench.start()

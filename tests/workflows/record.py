@@ -1,0 +1,102 @@
+"""Record a history of every way a run can go: `python -m tests.workflows.record 0.1.0`, once per release."""
+
+import asyncio
+import json
+import sys
+import uuid
+from datetime import timedelta
+from pathlib import Path
+
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from domain.runs import RunStatus
+from tests.workflows.conftest import Bench, Row
+from workflows.action_run import ActionRun
+
+HISTORIES = Path(__file__).parent / "histories"
+
+
+async def synchronous(bench: Bench) -> str:
+    """One activity."""
+    handle = await bench.start()
+    await handle.result()
+    return handle.id
+
+
+async def reported(bench: Bench) -> str:
+    """The backend reports later."""
+    bench.row.outcome = None
+    handle = await bench.start(run_time_limit=timedelta(days=1))
+    while not bench.row.asked["invoke_backend"]:
+        await asyncio.sleep(0.01)
+    bench.row.status = RunStatus.SUCCESS
+    await handle.signal("wake")
+    await handle.result()
+    return handle.id
+
+
+async def overdue(bench: Bench) -> str:
+    """Nobody reports in time."""
+    bench.row.outcome = None
+    handle = await bench.start(run_time_limit=timedelta(days=1))
+    await handle.result()
+    return handle.id
+
+
+async def approved(bench: Bench) -> str:
+    """A wake that means nothing, then an operator approves."""
+    handle = await bench.start(waits_for_approval=True, approval_time_limit=timedelta(days=1))
+    await handle.signal("wake")
+    await handle.signal("decide", {"by": "ada@example.com", "status": "APPROVE"})
+    await handle.result()
+    return handle.id
+
+
+async def undecided(bench: Bench) -> str:
+    """Nobody decides in time."""
+    handle = await bench.start(waits_for_approval=True, approval_time_limit=timedelta(days=1))
+    await handle.result()
+    return handle.id
+
+
+async def cancelled(bench: Bench) -> str:
+    """An operator cancels while the backend works."""
+    bench.row.outcome = None
+    bench.row.failures["invoke_backend"] = 1_000_000
+    handle = await bench.start()
+    await handle.signal("cancel", {"by": "ada@example.com", "reason": "wrong cluster"})
+    await handle.result()
+    return handle.id
+
+
+async def workflow_cancelled(bench: Bench) -> str:
+    """Temporal's own cancellation while the run waits."""
+    handle = await bench.start(waits_for_approval=True)
+    await handle.cancel()
+    await handle.result()
+    return handle.id
+
+
+WAYS = (synchronous, reported, overdue, approved, undecided, cancelled, workflow_cancelled)
+
+
+async def record(version: str) -> None:
+    """Write the histories of a version."""
+    server = Path(sys.prefix, "bin", "temporal-test-server")
+    for way in WAYS:
+        async with await WorkflowEnvironment.start_time_skipping(
+            test_server_existing_path=str(server), data_converter=pydantic_data_converter
+        ) as environment:
+            row, queue = Row(), uuid.uuid4().hex
+            activities = [row.invoke_backend, row.close_approval, row.close_run, row.hear_operator]
+            async with Worker(environment.client, task_queue=queue, workflows=[ActionRun], activities=activities):
+                run_id = await way(Bench(environment, row, queue))
+            history = await environment.client.get_workflow_handle(run_id).fetch_history()
+        document = json.dumps(history.to_json_dict(), indent=1)
+        (HISTORIES / f"{version}-{way.__name__}.json").write_text(document + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    asyncio.run(record(sys.argv[1]))
