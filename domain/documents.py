@@ -17,6 +17,9 @@ Document: TypeAlias = dict[str, JsonValue]
 MAX_DEPTH = 100
 """How deeply arrays and objects may nest."""
 
+_MAX_BITS = 1024
+"""Integers beyond have no counterpart among floating point numbers, which is what most readers have."""
+
 
 def parse(data: bytes) -> JsonValue:
     """The JSON value in `data`.
@@ -54,6 +57,8 @@ def _refuse_unfaithful(value: JsonValue, depth: int) -> None:
         case str() if "\x00" in value:
             raise InvalidRequest("the body holds a NUL character, which no text may contain")
         case float() if value in (float("inf"), float("-inf")):
+            raise InvalidRequest("the body holds a number that is too large")
+        case int() if value.bit_length() > _MAX_BITS:
             raise InvalidRequest("the body holds a number that is too large")
         case dict() | list() if depth >= MAX_DEPTH:
             raise InvalidRequest(f"the body nests deeper than {MAX_DEPTH} levels")

@@ -4,8 +4,10 @@ import asyncio
 import json
 import sys
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
@@ -90,7 +92,7 @@ async def record(version: str) -> None:
             test_server_existing_path=str(server), data_converter=pydantic_data_converter
         ) as environment:
             row, queue = Row(), uuid.uuid4().hex
-            activities = [row.invoke_backend, row.close_approval, row.close_run, row.hear_operator]
+            activities: list[Callable[..., Any]] = [row.invoke_backend, row.close_approval, row.close_run, row.hear_operator]
             async with Worker(environment.client, task_queue=queue, workflows=[ActionRun], activities=activities):
                 run_id = await way(Bench(environment, row, queue))
             history = await environment.client.get_workflow_handle(run_id).fetch_history()
