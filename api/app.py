@@ -1,5 +1,6 @@
 """The HTTP application: routes, errors and the OpenAPI document, over what it is handed."""
 
+import json
 from typing import Any
 
 from fastapi import FastAPI
@@ -19,28 +20,38 @@ send it as `Authorization: Bearer <accessToken>`.
 
 def create_app(services: ApiServices) -> FastAPI:
     """The application. Whoever makes it owns the services and closes them."""
-    app = FastAPI(title="Interlock", version="0.1.0", description=_DESCRIPTION, redoc_url=None)
+    app = _routed()
     app.state.services = services
-    # Runs, claims and approvals first: `/v1/actions/runs` is no action called `runs`.
-    for module in (auth, runs, approvals, actions, organization, health, home):
-        app.include_router(module.router)
-    errors.install(app)
     app.add_middleware(Door, limit=services.settings.max_body_bytes)
-    app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
     return app
 
 
-def openapi(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with the JSON of actions and backends that routes take as it comes."""
-    if app.openapi_schema:
-        return app.openapi_schema
-    document = FastAPI.openapi(app)
-    schemas = document["components"]["schemas"]
-    definition = Definition.model_json_schema(ref_template="#/components/schemas/{model}", by_alias=True)
-    schemas |= definition.pop("$defs", {}) | backends.components()
-    definition["properties"]["invocationMethod"] = backends.schema()
-    schemas["Action"] = definition
-    for path, method in (("/v1/actions", "post"), ("/v1/actions/{action_id}", "put")):
-        content = document["paths"][path][method]["requestBody"]["content"]
-        content["application/json"]["schema"] = {"$ref": "#/components/schemas/Action"}
-    return document
+def document() -> str:
+    """The OpenAPI document as text, as it is kept in `docs/openapi.json`."""
+    return json.dumps(_routed().openapi(), indent=2, ensure_ascii=False, sort_keys=True)
+
+
+class _Application(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, with the JSON of actions and backends that routes take as it comes."""
+        if self.openapi_schema:
+            return self.openapi_schema
+        document = super().openapi()
+        schemas = document["components"]["schemas"]
+        definition = Definition.model_json_schema(ref_template="#/components/schemas/{model}", by_alias=True)
+        schemas |= definition.pop("$defs", {}) | backends.components()
+        definition["properties"]["invocationMethod"] = backends.schema()
+        schemas["Action"] = definition
+        for path, method in (("/v1/actions", "post"), ("/v1/actions/{action_id}", "put")):
+            content = document["paths"][path][method]["requestBody"]["content"]
+            content["application/json"]["schema"] = {"$ref": "#/components/schemas/Action"}
+        return document
+
+
+def _routed() -> FastAPI:
+    app = _Application(title="Interlock", version="0.1.0", description=_DESCRIPTION, redoc_url=None)
+    # Runs and approvals first: `/v1/actions/runs` is no action called `runs`.
+    for module in (auth, runs, approvals, actions, organization, health, home):
+        app.include_router(module.router)
+    errors.install(app)
+    return app

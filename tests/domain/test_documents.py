@@ -27,7 +27,10 @@ def test_any_json_value_is_read_as_it_is(value: object) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "{", '{"a":}', "NaN", '{"a": Infinity}', "-Infinity", "1e999", "9" * 400, "9" * 5000, '"\\u0000"', '{"\\u0000": 1}', '"\\ud800"',
+        "",
+        "{",
+        '{"a":}', "NaN", '{"a": Infinity}', "-Infinity", "1e999",
+        "9" * 400, "9" * 5000, '"\\u0000"', '{"\\u0000": 1}', '"\\ud800"',
         "[" * 101 + "]" * 101, "[" * 100_000, '{"a":1} x', "'a'", b"\xff".decode("latin-1"),
     ],
 )  # fmt: skip
