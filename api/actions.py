@@ -6,18 +6,18 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Query
 
 import backends
-from api.auth import AdminCaller, Caller
+from api.auth import AdminCaller, AuthenticatedRoute, Caller
 from api.errors import responses
-from api.services import Now, Services, StrictRoute, words
+from api.services import Now, Services, words
 from domain.actions import Action, Definition
 from domain.documents import Document
-from domain.errors import IdentifierTaken, InvalidInputs, InvalidRequest, NotFound
+from domain.errors import Forbidden, IdentifierTaken, InvalidInputs, InvalidRequest, NotFound
 from domain.identifiers import new
 from domain.permissions import PermissionsPatch
 from domain.runs import Source
 from store import actions
 
-router = APIRouter(route_class=StrictRoute, tags=["actions"])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["actions"])
 
 Written = Annotated[dict[str, Any], Body(description="An action or automation; it is stored and echoed as received.")]
 
@@ -41,7 +41,7 @@ def _version(definition: Definition, *, of: Action | None, by: str, at: datetime
     )
 
 
-@router.post("/v1/actions", responses=responses(IdentifierTaken, InvalidInputs))
+@router.post("/v1/actions", responses=responses(Forbidden, IdentifierTaken, InvalidInputs))
 async def create_action(document: Written, caller: AdminCaller, services: Services, now: Now) -> Document:
     """Create an action or an automation, with the default permissions."""
     action = _version(_parsed(document), of=None, by=caller.id, at=now)
@@ -85,7 +85,7 @@ async def get_action(action_id: str, caller: Caller, services: Services) -> Docu
     return {"ok": True, "action": action.echo()}
 
 
-@router.put("/v1/actions/{action_id}", responses=responses(NotFound, IdentifierTaken, InvalidInputs))
+@router.put("/v1/actions/{action_id}", responses=responses(NotFound, Forbidden, IdentifierTaken, InvalidInputs))
 async def replace_action(
     action_id: str, document: Written, caller: AdminCaller, services: Services, now: Now
 ) -> Document:
@@ -100,14 +100,14 @@ async def replace_action(
     return {"ok": True, "action": after.echo()}
 
 
-@router.delete("/v1/actions/{action_id}", responses=responses(NotFound))
+@router.delete("/v1/actions/{action_id}", responses=responses(NotFound, Forbidden))
 async def delete_action(action_id: str, caller: AdminCaller, services: Services, now: Now) -> Document:
     """Delete the action. Its runs stay; those that wait for approval end with FAILURE."""
     async with services.database.write() as session:
         action, _ = await actions.get(session, action_id)
         ended = await actions.remove(session, action, by=caller.id, at=now, origin=Source.API)
     for run in ended:
-        services.driver.wake_soon(run)
+        await services.driver.try_wake(run)
     return {"ok": True}
 
 
@@ -119,7 +119,7 @@ async def get_permissions(action_id: str, caller: Caller, services: Services) ->
     return {"ok": True, "permissions": permissions.model_dump(mode="json")}
 
 
-@router.patch("/v1/actions/{action_id}/permissions", responses=responses(NotFound))
+@router.patch("/v1/actions/{action_id}/permissions", responses=responses(NotFound, Forbidden))
 async def patch_permissions(
     action_id: str, patch: PermissionsPatch, caller: AdminCaller, services: Services
 ) -> Document:

@@ -3,10 +3,10 @@
 from fastapi import APIRouter
 from pydantic import StrictStr
 
-from api.auth import Caller
+from api.auth import AuthenticatedRoute, Caller
 from api.errors import responses
 from api.runs import Version, _shaped, visible
-from api.services import Now, Services, StrictRoute
+from api.services import Now, Services
 from domain.approvals import Decision, DecisionState, Word
 from domain.documents import Document
 from domain.errors import Forbidden, NotFound, RunNotWaitingForApproval
@@ -15,7 +15,7 @@ from domain.permissions import Permissions
 from domain.runs import Source
 from store import actions, runs
 
-router = APIRouter(route_class=StrictRoute, tags=["approvals"])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["approvals"])
 
 
 class ApprovalRequest(Written):
@@ -49,7 +49,7 @@ async def decide(
         permissions.require_approve(caller)
         after = await runs.decide(session, run_id, decision, origin=Source.API)
     if after.status is not found.run.status:
-        services.driver.wake_soon(after)
+        await services.driver.try_wake(after)
     return {"ok": True, "run": _shaped(after, version)}
 
 

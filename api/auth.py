@@ -4,10 +4,11 @@ import hmac
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends, Request, Security
+from fastapi.security import APIKeyHeader
 
 from api.errors import responses
-from api.services import Now, Services, StrictRoute
+from api.services import ApiServices, Now, Services, StrictRoute
 from domain.documents import Document
 from domain.errors import Forbidden, Unauthenticated
 from domain.models import Written
@@ -56,13 +57,36 @@ async def create_access_token(credentials: Credentials, services: Services, now:
     }
 
 
-async def _claims(services: Services, authorization: Annotated[str | None, Header()] = None) -> Claims:
-    scheme, _, token = (authorization or "").strip().partition(" ")
+class AuthenticatedRoute(StrictRoute):
+    """A route for callers with an access token; without one nothing of the body is read."""
+
+    def admit(self, request: Request) -> None:
+        """Check the access token.
+
+        Raises:
+            Unauthenticated: there is none that we accept.
+        """
+        services: ApiServices = request.app.state.services
+        request.state.claims = _read(request.headers.get("authorization", ""), services)
+
+
+def _read(authorization: str, services: ApiServices) -> Claims:
+    scheme, _, token = authorization.strip().partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated("no access token: send the header Authorization: Bearer <accessToken>")
     claims = services.tokens.read(token.strip())
     if claims.organization != services.organization.id:
         raise Unauthenticated("the access token is not one of ours: it is of another organization")
+    return claims
+
+
+_header = APIKeyHeader(
+    name="Authorization", scheme_name="accessToken", description="`Bearer <accessToken>`", auto_error=False
+)
+
+
+async def _claims(request: Request, _: Annotated[str | None, Security(_header)]) -> Claims:
+    claims: Claims = request.state.claims
     return claims
 
 

@@ -37,7 +37,7 @@ class Door:
             error = TooLarge(self._limit)
             await answer(status_of(error), error.code, str(error))(scope, receive, named)
             return
-        if b"=&" in scope["query_string"] or scope["query_string"].endswith(b"="):
+        if any(not pair.partition(b"=")[2] for pair in scope["query_string"].split(b"&")):
             pairs = parse_qsl(scope["query_string"].decode("latin-1"))  # which leaves out empty values
             scope = {**scope, "query_string": urlencode(pairs).encode()}
         await self._app(scope, self._limited(receive), named)

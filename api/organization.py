@@ -2,15 +2,15 @@
 
 from fastapi import APIRouter
 
-from api.auth import AdminCaller, Caller
+from api.auth import AdminCaller, AuthenticatedRoute, Caller
 from api.errors import responses
-from api.services import Now, Services, StrictRoute
+from api.services import Now, Services
 from domain.documents import Document
 from domain.errors import Forbidden, IdentifierTaken, NotFound
 from domain.secret_values import NewSecret, Secret, SecretPatch
 from store import secrets
 
-router = APIRouter(route_class=StrictRoute, tags=["organization"])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["organization"])
 
 
 @router.post("/v1/organization/secrets", responses=responses(Forbidden, IdentifierTaken))

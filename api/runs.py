@@ -8,9 +8,9 @@ from fastapi import APIRouter, Header, Query
 from pydantic import Field, JsonValue, StrictStr
 
 import backends
-from api.auth import Caller, CausedBy
+from api.auth import AuthenticatedRoute, Caller, CausedBy
 from api.errors import responses
-from api.services import ApiServices, NewRunId, Now, Services, StrictRoute, words
+from api.services import ApiServices, NewRunId, Now, Services, words
 from domain import contexts, documents, templating
 from domain.actions import Action
 from domain.documents import Document
@@ -36,7 +36,7 @@ from domain.runs import Report, Run, RunStatus, Source, v1
 from domain.users import Caller as CallerValue
 from store import actions, runs, users
 
-router = APIRouter(route_class=StrictRoute, tags=["runs"])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["runs"])
 
 Version = Annotated[Literal["v1", "v2"], Query(description="the shape of runs in the answer")]
 
@@ -49,7 +49,7 @@ class RunPatch(Written):
     link: StrictStr | list[StrictStr] | None = None
     summary: StrictStr | None = None
     external_run_id: StrictStr | None = None
-    message: Document | None = Field(default=None, deprecated=True)
+    message: Document | None = Field(default=None, json_schema_extra={"deprecated": True})
 
     def report(self) -> Report:
         """The same, to apply to a run; IN_PROGRESS says nothing new."""
@@ -133,7 +133,7 @@ async def create_run(
         if known is None or repeatable is None:
             raise
         return _repeated(known, repeatable)
-    services.driver.start_soon(run)  # the relay starts what this cannot
+    await services.driver.try_start(run)  # the relay starts what this cannot
     return {"ok": True, "run": run.document()}
 
 
@@ -201,7 +201,7 @@ async def patch_run(
         )
         if patch.message:
             await runs.log(session, run_id, documents.canonical(patch.message), by=caller.id, at=now)
-    _wake(before, after, services)
+    await _wake(before, after, services)
     return {"ok": True, "run": _shaped(after, version)}
 
 
@@ -237,7 +237,7 @@ async def create_log(run_id: str, line: NewLogLine, caller: Caller, services: Se
             session, run_id, lambda run: run.reported(report, at=now, by=caller.id), origin=Source.API
         )
         added = await runs.log(session, run_id, line.message, by=caller.id, at=now)
-    _wake(before, after, services)
+    await _wake(before, after, services)
     return {"ok": True, "runLog": added.model_dump(mode="json")}
 
 
@@ -322,9 +322,9 @@ def _require_reporter(run: Run, caller: CallerValue) -> None:
         )
 
 
-def _wake(before: Run, after: Run, services: ApiServices) -> None:
+async def _wake(before: Run, after: Run, services: ApiServices) -> None:
     if after.status is not before.status:
-        services.driver.wake_soon(after)
+        await services.driver.try_wake(after)
 
 
 def _shaped(run: Run, version: str) -> Document:

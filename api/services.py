@@ -44,12 +44,16 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def checked(request: Request) -> Response:
+            self.admit(request)
             if body := await request.body():
                 # Where Starlette keeps what it has parsed, so that it is not parsed again by looser rules.
                 request._json = documents.parse(body)
             return await handle(request)
 
         return checked
+
+    def admit(self, request: Request) -> None:
+        """Refuse a request before its body is read."""
 
 
 async def _services(request: Request) -> ApiServices:

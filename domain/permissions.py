@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_serializer
+from pydantic import Field, StrictBool, field_serializer
 
 from domain.documents import Document
 from domain.errors import Forbidden
@@ -139,7 +139,7 @@ class Policy(Written):
     """A dynamic rule: queries over the catalog, and conditions over their results."""
 
     queries: dict[str, Document] = Field(min_length=1)
-    conditions: list[str] = Field(min_length=1)
+    conditions: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1)
 
 
 class ApprovePatch(Written):
@@ -154,7 +154,7 @@ class ApprovePatch(Written):
 class ExecutePatch(ApprovePatch):
     """What a request says about executing."""
 
-    owned_by_team: bool | None = None
+    owned_by_team: StrictBool | None = None
 
 
 class PermissionsPatch(Written):

@@ -26,6 +26,7 @@ from workflows.calls import ActionRunInput
 log = logging.getLogger(__name__)
 
 _RPC_TIMEOUT = timedelta(seconds=3)
+_PATIENCE_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0
 _MOST_UNDER_WAY = 200
 _NOTE_SECONDS = 0.2
@@ -43,7 +44,7 @@ class RunDriver:
         self._database = database
         self._task_queue = task_queue
         self._eager = eager
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[bool]] = set()
         self._told: defaultdict[runs.Pending, list[str]] = defaultdict(list)
         self._paused_until = 0.0
         self._noting: asyncio.Task[None] | None = None
@@ -63,13 +64,13 @@ class RunDriver:
             self._noting.cancel()
         await self._note()
 
-    def start_soon(self, run: Run) -> None:
-        """Start the workflow of a run that was just recorded, without waiting for it."""
-        self._soon(self.start(run))
+    async def try_start(self, run: Run) -> None:
+        """Start the workflow of a run that was just recorded, if Temporal answers soon; never fails."""
+        await self._try(self.start(run))
 
-    def wake_soon(self, run: Run) -> None:
-        """Tell the workflow that its row has changed, without waiting for it."""
-        self._soon(self.wake(run))
+    async def try_wake(self, run: Run) -> None:
+        """Tell the workflow that its row has changed, if Temporal answers soon; never fails."""
+        await self._try(self.wake(run))
 
     async def start(self, run: Run) -> bool:
         """Start the workflow of the run, whose id it carries; whether Temporal has it now."""
@@ -113,13 +114,14 @@ class RunDriver:
         self._told[what].append(run.id)
         return True
 
-    def _soon(self, call: Coroutine[Any, Any, bool]) -> None:
+    async def _try(self, call: Coroutine[Any, Any, bool]) -> None:
         if len(self._under_way) >= _MOST_UNDER_WAY or time.monotonic() < self._paused_until:
             call.close()  # Temporal does not keep up or does not answer: the relay will do it
             return
-        task = asyncio.create_task(_ignoring_answer(call))
+        task = asyncio.create_task(call)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+        await asyncio.wait({task}, timeout=_PATIENCE_SECONDS)  # it goes on if it takes longer; the caller does not
 
     async def _note_for_ever(self) -> None:
         while True:
@@ -137,10 +139,6 @@ class RunDriver:
                     await runs.told(session, run_ids, what)
         except Unavailable:
             pass  # it will be told again, without harm
-
-
-async def _ignoring_answer(call: Coroutine[Any, Any, bool]) -> None:
-    await call
 
 
 def _input(run: Run) -> ActionRunInput:

@@ -55,11 +55,15 @@ async def replace(session: AsyncSession, before: Action, after: Action, *, origi
         IdentifierTaken: another action has the new identifier.
         NotFound: the action was deleted, or replaced by somebody else, in the meantime.
     """
-    result = await session.exec(
+    replaced = (
         update(ActionRow)
         .where(col(ActionRow.id) == after.id, col(ActionRow.version) == before.version)
         .values(**_columns(after))
     )
+    try:
+        result = await session.exec(replaced)
+    except IntegrityError:
+        raise IdentifierTaken("Action", after.identifier) from None
     if not result.rowcount:
         raise NotFound("Action", before.identifier)
     await _versioned(session, after)

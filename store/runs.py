@@ -125,8 +125,8 @@ async def find(session: AsyncSession, run_id: str) -> Found:
 
 async def by_key(session: AsyncSession, key: str) -> tuple[Run, str] | None:
     """The run an idempotency key made, and the digest of the request that made it."""
-    row = (await session.exec(select(RunRow).where(RunRow.idempotency_key == key))).first()
-    return (Run.model_validate(row.document), row.request_digest or "") if row else None
+    found = (await session.exec(select(RunRow.id, RunRow.request_digest).where(RunRow.idempotency_key == key))).first()
+    return (await get(session, found[0]), found[1] or "") if found else None
 
 
 async def change(

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import httpx
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from activities.invocation import InvocationActivity
 from activities.runs import RunActivities
@@ -105,8 +106,12 @@ def services(
     )
 
 
-def create_worker(settings: Settings, client: Client, services: Services) -> Worker:
-    """A worker that knows every workflow and activity."""
+def create_worker(settings: Settings, client: Client, services: Services, *, sandboxed: bool = False) -> Worker:
+    """A worker that knows every workflow and activity.
+
+    Tests run workflow code in the SDK's sandbox, which refuses what is not deterministic. Production does not: the
+    sandbox executes the workflow's module again for every run, and finds nothing that the tests have not found.
+    """
     of_runs = RunActivities(services)
     return Worker(
         client,
@@ -118,6 +123,7 @@ def create_worker(settings: Settings, client: Client, services: Services) -> Wor
             of_runs.close_run,
             of_runs.hear_operator,
         ],
+        workflow_runner=SandboxedWorkflowRunner() if sandboxed else UnsandboxedWorkflowRunner(),
         max_cached_workflows=settings.max_cached_workflows,
         graceful_shutdown_timeout=_GRACEFUL,
     )

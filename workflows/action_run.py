@@ -53,19 +53,19 @@ class ActionRun:
         return status
 
     @workflow.signal
-    def wake(self) -> None:
+    def wake(self, *_: Any) -> None:
         """The row has changed; losing or repeating this changes nothing."""
         self._changed = True
 
     @workflow.signal
-    async def decide(self, decision: Any) -> None:
+    async def decide(self, decision: Any = None, *more: Any) -> None:
         """A person's word: `{"by": "<email>", "status": "APPROVE" or "DECLINE", "description": "<why>"}`."""
-        await self._hear("decide", decision)
+        await self._hear("decide", [decision, *more] if more else decision)
 
     @workflow.signal
-    async def cancel(self, request: Any = None) -> None:
+    async def cancel(self, request: Any = None, *more: Any) -> None:
         """Stop the run: `{"by": "<email>", "reason": "<why>"}`, both optional."""
-        await self._hear("cancel", request)
+        await self._hear("cancel", [request, *more] if more else request)
 
     async def _drive(self, start: ActionRunInput) -> RunStatus:
         if start.waits_for_approval:

@@ -146,5 +146,5 @@ async def running(
         if worker:
             http = await stack.enter_async_context(open_transport())
             given = services(configured, database, evaluate, organization, http)
-            await stack.enter_async_context(create_worker(configured, client, given))
+            await stack.enter_async_context(create_worker(configured, client, given, sandboxed=True))
         yield product

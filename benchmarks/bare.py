@@ -1,0 +1,65 @@
+"""The least Temporal can do: a workflow with one activity, started eagerly. What our runs are compared with."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from datetime import timedelta
+from uuid import uuid4
+
+from temporalio import activity, workflow
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import GrpcCompression
+from temporalio.worker import Worker
+
+
+@activity.defn
+async def nothing(run_id: str) -> str:
+    """Do nothing."""
+    return run_id
+
+
+@workflow.defn
+class Bare:
+    """One activity."""
+
+    @workflow.run
+    async def run(self, run_id: str) -> str:
+        """Run it."""
+        return await workflow.execute_activity(nothing, run_id, start_to_close_timeout=timedelta(seconds=30))
+
+
+async def measure(address: str, times: int, clients: int) -> dict[str, float]:
+    """Workflows per second and CPU milliseconds of this process per workflow, client and worker in one process."""
+    client = await Client.connect(
+        address, data_converter=pydantic_data_converter, grpc_compression=GrpcCompression.NONE
+    )
+    queue = uuid4().hex
+    async with Worker(client, task_queue=queue, workflows=[Bare], activities=[nothing]):
+
+        async def once() -> None:
+            run_id = uuid4().hex
+            handle = await client.start_workflow(
+                Bare.run, run_id, id=run_id, task_queue=queue, request_eager_start=True
+            )
+            await handle.result()
+
+        numbers = iter(range(times))
+
+        async def one() -> None:
+            for _ in numbers:
+                await once()
+
+        for _ in range(10):
+            await once()
+        cpu, began = time.process_time(), time.perf_counter()
+        await asyncio.gather(*(one() for _ in range(clients)))
+        seconds = time.perf_counter() - began
+        return {"per_second": times / seconds, "cpu_ms": (time.process_time() - cpu) / times * 1000}
+
+
+if __name__ == "__main__":
+    address, times, clients = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    sys.stdout.write(json.dumps(asyncio.run(measure(address, times, clients))) + os.linesep)

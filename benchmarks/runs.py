@@ -1,0 +1,279 @@
+"""`python -m benchmarks.runs`: what a synchronous WEBHOOK run costs, against a bare workflow with one activity.
+
+Both run on the embedded Temporal, started as `interlock dev` starts it, in turns; only their ratio means something on
+another machine. It also tells where the milliseconds go, and what 10,000 waiting runs cost.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client
+
+from benchmarks.wire import Backend, Connection, percentile, repeatedly
+
+WARM_UP = 40
+
+
+@dataclass
+class Product:
+    """A running `interlock dev`."""
+
+    process: psutil.Process
+    environment: dict[str, str]
+    token: str = ""
+    connections: list[Connection] = field(default_factory=list)
+
+    def cpu(self) -> tuple[float, float]:
+        """CPU seconds so far: of our process with its jq processes, and of the Temporal server."""
+        ours = temporal = 0.0
+        for each in (self.process, *self.process.children(recursive=True)):
+            spent = sum(each.cpu_times()[:2])
+            if "start-dev" in each.cmdline() and "keeper" not in " ".join(each.cmdline()):
+                temporal += spent
+            else:
+                ours += spent
+        return ours, temporal
+
+    def memory(self) -> float:
+        """Megabytes that our process holds."""
+        return float(self.process.memory_info().rss) / 2**20
+
+
+@asynccontextmanager
+async def product(directory: Path) -> AsyncIterator[Product]:
+    """Start `interlock dev` on free ports; stop it at the end."""
+    arguments = ["--data-dir", str(directory), "--api-port", "0", "--temporal-port", "0", "--temporal-ui-port", "0"]
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "cli.main", "dev", *arguments,
+        env={**os.environ, "INTERLOCK_LOG_LEVEL": "error"}, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert child.stdout
+    while b"is ready" not in await child.stdout.readline():
+        pass
+    lines = (directory / "dev.env").read_text(encoding="utf-8").splitlines()
+    try:
+        yield Product(psutil.Process(child.pid), dict(line.split("=", 1) for line in lines))
+    finally:
+        child.send_signal(signal.SIGINT)
+        await child.wait()
+
+
+async def signed_in(made: Product, connection: Connection) -> None:
+    """Get a token for the connection."""
+    _, answer = await connection.call(
+        "POST",
+        "/v1/auth/access_token",
+        {"clientId": made.environment["CLIENT_ID"], "clientSecret": made.environment["CLIENT_SECRET"]},
+    )
+    made.token = connection.token = answer["accessToken"]
+
+
+async def actions(connection: Connection, url: str) -> None:
+    """Make the actions that are run."""
+    method = {"type": "WEBHOOK", "url": url, "synchronized": True, "body": {"n": "{{ .inputs.name }}"}}
+    form = {"properties": {"name": {"type": "string"}}}
+    for name, more in {"bench": {}, "bench_waiting": {"requiredApproval": True}}.items():
+        trigger = {"type": "self-service", "operation": "CREATE", "userInputs": form}
+        status, answer = await connection.call(
+            "POST", "/v1/actions", {"identifier": name, "trigger": trigger, "invocationMethod": method, **more}
+        )
+        assert status == 200, answer
+
+
+async def start(connection: Connection, action: str = "bench") -> tuple[str, float, float]:
+    """Start a run: its id, when it was asked for and when that was answered."""
+    asked = time.perf_counter()
+    status, answer = await connection.call("POST", f"/v1/actions/{action}/runs", {"properties": {"name": "x"}})
+    assert status == 202, answer
+    return answer["run"]["id"], asked, time.perf_counter()
+
+
+async def bare(address: str, times: int, clients: int) -> dict[str, float]:
+    """The same number of bare workflows on the same server."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.bare", address, str(times), str(clients), stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await child.communicate()
+    found: dict[str, float] = json.loads(said)
+    return found
+
+
+async def idle(connection: Connection, backend: Backend, times: int) -> list[tuple[str, float, float]]:
+    """Runs one after the other with a pause: ids, milliseconds to the backend, milliseconds to the 202."""
+    found = []
+    for _ in range(times):
+        run_id, asked, answered = await start(connection)
+        reached = await backend.reached(run_id)
+        found.append((run_id, (reached - asked) * 1000, (answered - asked) * 1000))
+        await asyncio.sleep(0.1)
+    return found
+
+
+async def busy(made: Product, backend: Backend, times: int, clients: int) -> dict[str, float]:
+    """As many runs as the clients can start, until the last has ended."""
+    connections = [Connection(made.environment["BASE_URL"], made.token) for _ in range(clients)]
+    for connection in connections:
+        await connection.__aenter__()
+
+    async def once(number: int) -> None:
+        run_id, _, _ = await start(connections[number])
+        await backend.reached(run_id)
+
+    before, began = made.cpu(), time.perf_counter()
+    await repeatedly(times, clients, once)
+    while (await connections[0].call("GET", "/v1/actions/runs?action=bench&active=true&limit=1"))[1]["runs"]:
+        await asyncio.sleep(0.02)
+    seconds, after = time.perf_counter() - began, made.cpu()
+    for connection in connections:
+        await connection.__aexit__(None, None, None)
+    return {
+        "per_second": times / seconds,
+        "cpu_ms": (after[0] - before[0]) / times * 1000,
+        "temporal_cpu_ms": (after[1] - before[1]) / times * 1000,
+    }
+
+
+async def stages(made: Product, run_ids: list[str]) -> tuple[dict[str, float], set[int]]:
+    """Median milliseconds between the events of the runs' histories, and how many events they have."""
+    client = await Client.connect(made.environment["TEMPORAL_ADDRESS"])
+    names = (
+        ("accepted by Temporal -> workflow task begins", "WORKFLOW_EXECUTION_STARTED", "WORKFLOW_TASK_STARTED"),
+        ("workflow code decides", "WORKFLOW_TASK_STARTED", "ACTIVITY_TASK_SCHEDULED"),
+        ("activity scheduled -> begins", "ACTIVITY_TASK_SCHEDULED", "ACTIVITY_TASK_STARTED"),
+        ("activity: read, render, send, settle", "ACTIVITY_TASK_STARTED", "ACTIVITY_TASK_COMPLETED"),
+        ("activity done -> workflow closed", "ACTIVITY_TASK_COMPLETED", "WORKFLOW_EXECUTION_COMPLETED"),
+    )
+    spent: dict[str, list[float]] = {name: [] for name, _, _ in names}
+    lengths = set()
+    for run_id in run_ids:
+        events = [event async for event in client.get_workflow_handle(run_id).fetch_history_events()]
+        lengths.add(len(events))
+        at: dict[str, float] = {}
+        for event in events:
+            kind = EventType.Name(event.event_type).removeprefix("EVENT_TYPE_")
+            at.setdefault(kind, event.event_time.ToNanoseconds() / 1e6)
+        for name, first, last in names:
+            if first in at and last in at:
+                spent[name].append(at[last] - at[first])
+    return {name: median(values) for name, values in spent.items() if values}, lengths
+
+
+async def waiting(made: Product, connection: Connection, number: int) -> dict[str, float]:
+    """What many runs that wait for approval cost: memory, and reading one run meanwhile."""
+    memory = made.memory()
+    run_ids: list[str] = []
+    connections = [Connection(made.environment["BASE_URL"], made.token) for _ in range(8)]
+    for each in connections:
+        await each.__aenter__()
+
+    async def once(client: int) -> None:
+        run_ids.append((await start(connections[client], "bench_waiting"))[0])
+
+    seconds = await repeatedly(number, len(connections), once)
+    for each in connections:
+        await each.__aexit__(None, None, None)
+    half = made.memory()
+    temporal = await Client.connect(made.environment["TEMPORAL_ADDRESS"])
+    query = "WorkflowType = 'ActionRun' AND ExecutionStatus = 'Running'"
+    began = time.perf_counter()
+    while (await temporal.count_workflows(query)).count < number and time.perf_counter() - began < 300:
+        await asyncio.sleep(1)
+    running = (await temporal.count_workflows(query)).count
+    await asyncio.sleep(5)
+    took = []
+    for run_id in run_ids[:: max(1, number // 500)]:
+        asked = time.perf_counter()
+        await connection.call("GET", f"/v1/actions/runs/{run_id}")
+        took.append((time.perf_counter() - asked) * 1000)
+    return {
+        "accepted_per_second": number / seconds, "running": running, "memory_before": memory, "memory_then": half,
+        "memory_after": made.memory(), "get_p50": percentile(took, 0.5), "get_p99": percentile(took, 0.99),
+    }  # fmt: skip
+
+
+def say(text: str, value: float | None = None, unit: str = "") -> None:
+    """Print a line of the report."""
+    print(f"  {text:<52}" + (f"{value:>10.2f} {unit}" if value is not None else ""))
+
+
+async def main(options: argparse.Namespace) -> None:
+    """Measure and report."""
+    with tempfile.TemporaryDirectory() as directory:
+        async with product(Path(directory) / "data") as made, Backend() as backend:
+            address = made.environment["TEMPORAL_ADDRESS"]
+            connection = Connection(made.environment["BASE_URL"])
+            async with connection:
+                await signed_in(made, connection)
+                await actions(connection, backend.url)
+                for _ in range(WARM_UP):
+                    await backend.reached((await start(connection))[0])
+            async with Connection(made.environment["BASE_URL"], made.token) as connection:
+                latencies = await idle(connection, backend, options.idle)
+            spent, lengths = await stages(made, [run_id for run_id, _, _ in latencies[:30]])
+            rounds: list[tuple[dict[str, Any], dict[str, Any]]] = []
+            for _ in range(options.rounds):
+                plain = await bare(address, options.times, options.clients)
+                ours = await busy(made, backend, options.times, options.clients)
+                rounds.append((plain, ours))
+            report(latencies, spent, lengths, rounds, options)
+            say("memory of the product", made.memory(), "MB")
+            if options.waiting:
+                async with Connection(made.environment["BASE_URL"], made.token) as connection:
+                    parked = await waiting(made, connection, options.waiting)
+                print(f"\n{options.waiting} runs wait for approval")
+                for name, value in parked.items():
+                    say(name, value, "ms" if name.startswith("get") else "MB" if name.startswith("memory") else "")
+
+
+def report(
+    latencies: list[tuple[str, float, float]],
+    spent: dict[str, float],
+    lengths: set[int],
+    rounds: list[tuple[dict[str, Any], dict[str, Any]]],
+    options: argparse.Namespace,
+) -> None:
+    """Print what was found."""
+    print("\none run at a time")
+    reach, answer = [one[1] for one in latencies], [one[2] for one in latencies]
+    say("trigger to backend, p50", percentile(reach, 0.5), "ms")
+    say("trigger to backend, p99", percentile(reach, 0.99), "ms")
+    say("trigger to 202, p50", percentile(answer, 0.5), "ms")
+    say("history events of a run: " + ", ".join(map(str, sorted(lengths))))
+    print("where the time goes (median)")
+    for name, value in spent.items():
+        say(name, value, "ms")
+    print(f"\n{options.clients} clients, {options.times} runs a round, best and median of {len(rounds)} rounds")
+    for name, values in {
+        "(a) bare workflows per second": [plain["per_second"] for plain, _ in rounds],
+        "(b) runs per second, accepted to settled": [ours["per_second"] for _, ours in rounds],
+        "(b) / (a)": [ours["per_second"] / plain["per_second"] for plain, ours in rounds],
+    }.items():
+        say(name, max(values))
+        say("  median", median(values))
+    say("(a) CPU of client and worker", min(plain["cpu_ms"] for plain, _ in rounds), "ms/workflow")
+    say("(b) CPU of API, worker, relay, jq", min(ours["cpu_ms"] for _, ours in rounds), "ms/run")
+    say("(b) CPU of the Temporal server", min(ours["temporal_cpu_ms"] for _, ours in rounds), "ms/run")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=400, help="runs per round")
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--idle", type=int, default=100, help="runs one at a time")
+    parser.add_argument("--waiting", type=int, default=0, help="runs that wait for approval, e.g. 10000")
+    asyncio.run(main(parser.parse_args()))
