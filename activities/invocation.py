@@ -15,11 +15,12 @@ from activities.runs import PLATFORM
 from activities.services import Services
 from backends import parse_rendered
 from backends.base import Delivery, InvocationMethod, Receipt
-from domain import contexts, templating
+from domain import contexts
 from domain.actions import Action
 from domain.errors import BackendUnavailable, InterlockError, InvalidInvocation, Unavailable
 from domain.runs import Run, RunStatus
 from domain.secrets import Redactor
+from domain.templating import Template
 from store import actions, runs, secrets
 from workflows.calls import Progress
 
@@ -29,63 +30,71 @@ _HEARTBEAT_SECONDS = 3
 
 
 class InvocationActivity:
-    """Delivers a run to its backend."""
+    """Delivers runs to their backends, each once, as long as this process lives."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._under_way: dict[str, asyncio.Task[Progress]] = {}
 
     @activity.defn
     async def invoke_backend(self, run_id: str) -> Progress:
         """Render, send, and record what came of it; a run that has ended is left alone.
 
-        Safe to run twice: the delivery carries the run id as its idempotency key, and a run that was settled
-        meanwhile keeps the first outcome.
+        Safe to run twice. When Temporal lost sight of a worker that lives and asks again, the second attempt joins the
+        first, or finds in the row what became of it. Only when the worker died during the call is it repeated, with
+        the run id as its idempotency key, as in every delivery.
         """
+        task = self._under_way.get(run_id)
+        if task is None:
+            task = self._under_way[run_id] = asyncio.create_task(self._deliver(run_id, activity.info().attempt))
+            task.add_done_callback(lambda _: self._under_way.pop(run_id, None))
         async with _heartbeat():
-            async with self._services.database.read() as session:
-                found = await runs.find(session, run_id)
-                run = found.run
-                action = await actions.version(session, found.action_id, run.interlock.action_version)
-            if run.status is not RunStatus.IN_PROGRESS:
-                return await self._record(run, Receipt())
-            plaintexts = await self._secrets(action)
-            redactor = Redactor(plaintexts.values())
-            try:
-                method, run, warnings = await self._rendered(run, action, plaintexts)
-                receipt = await self._sent(method, run, action)
-            except BackendUnavailable as fault:
-                if activity.info().attempt < self._services.attempts:
-                    raise ApplicationError(redactor.text(str(fault)), type="BackendUnavailable") from None
-                receipt, warnings = _failed(fault), ()
-            except Unavailable:
-                raise
-            except InterlockError as fault:
-                receipt, warnings = _failed(fault), ()
-            return await self._record(run, _redacted(receipt, redactor), lines=warnings)
+            # Shielded: what was sent cannot be taken back, so it is recorded even if nobody waits for it any more.
+            return await asyncio.shield(task)
 
-    async def _secrets(self, action: Action) -> dict[str, str]:
-        if not templating.Template.parse(action.document["invocationMethod"]).secret_programs:
+    async def _deliver(self, run_id: str, attempt: int) -> Progress:
+        async with self._services.database.read() as session:
+            found = await runs.find(session, run_id)
+            run = found.run
+            action = await actions.version(session, found.action_id, run.interlock.action_version)
+        if run.status is not RunStatus.IN_PROGRESS or found.delivered:
+            return await self._record(run, Receipt())
+        template = action.template
+        plaintexts = await self._secrets(template)
+        redactor = Redactor(plaintexts.values())
+        try:
+            method, run, warnings = await self._rendered(run, action, template, plaintexts)
+            receipt = await self._sent(method, run, action)
+        except BackendUnavailable as fault:
+            if attempt < self._services.attempts:
+                raise ApplicationError(redactor.text(str(fault)), type="BackendUnavailable") from None
+            receipt, warnings = _failed(fault), ()
+        except Unavailable:
+            raise
+        except InterlockError as fault:
+            receipt, warnings = _failed(fault), ()
+        return await self._record(run, _redacted(receipt, redactor), lines=warnings)
+
+    async def _secrets(self, template: Template) -> dict[str, str]:
+        if not template.secret_programs:
             return {}
         async with self._services.database.read() as session:
             encrypted = await secrets.encrypted(session)
         return {name: self._services.decrypt(value) for name, value in encrypted.items()}
 
     async def _rendered(
-        self, run: Run, action: Action, plaintexts: dict[str, str]
+        self, run: Run, action: Action, template: Template, plaintexts: dict[str, str]
     ) -> tuple[InvocationMethod, Run, tuple[str, ...]]:
         """The method to invoke, secrets and all; the run with its payload, which has none."""
-        document = action.document["invocationMethod"]
+        if run.payload is not None and not template.secret_programs:
+            return parse_rendered(run.payload), run, ()  # what was checked at the request is what is sent
         context = contexts.of_run(run, action)
-        delivery = await templating.rendered(
-            document, context, self._services.evaluate, secrets=plaintexts, now=run.created_at
-        )
+        delivery = await template.rendered(context, self._services.evaluate, secrets=plaintexts, now=run.created_at)
         if not isinstance(delivery.value, dict):
             raise InvalidInvocation("invocationMethod: is no object any more")
         method = parse_rendered(delivery.value)
-        if run.payload is None:  # it waited for approval; otherwise the request has rendered it already
-            masked = await templating.rendered(
-                document, context, self._services.evaluate, secrets=None, now=run.created_at
-            )
+        if run.payload is None:  # it waited for approval
+            masked = await template.rendered(context, self._services.evaluate, secrets=None, now=run.created_at)
             run = await self._released(run, masked.value, synchronous=method.synchronous())
         return method, run, delivery.warnings
 
@@ -126,6 +135,7 @@ class InvocationActivity:
         which would send again.
         """
         at = self._services.now()
+        delivered = receipt.status is None and run.status is RunStatus.IN_PROGRESS
 
         def move(current: Run) -> Run:
             if current.status.is_terminal:
@@ -140,7 +150,9 @@ class InvocationActivity:
         ):
             with attempt:
                 async with self._services.database.write() as session:
-                    _, after = await runs.change(session, run.id, move, origin="API", by_driver=True)
+                    _, after = await runs.change(
+                        session, run.id, move, origin="API", by_driver=True, delivered=delivered
+                    )
                     for line in (*lines, *receipt.log):
                         await runs.log(session, run.id, line, by=PLATFORM, at=at)
         return Progress(status=after.status)

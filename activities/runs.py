@@ -13,7 +13,7 @@ from domain.models import Kept
 from domain.permissions import Permissions
 from domain.runs import Run
 from domain.users import Caller
-from store import actions, runs, users
+from store import actions, approvals, runs, users
 from workflows.calls import OperatorWord, Progress, Question
 
 PLATFORM = "interlock"
@@ -95,7 +95,7 @@ class RunActivities:
                 channel=Channel.TEMPORAL,
                 at=at,
             )
-            await runs.decide(session, word.run_id, decision, origin="API", by_driver=True)
+            await approvals.decide(session, word.run_id, decision, origin="API", by_driver=True)
 
     async def _cancel(self, word: OperatorWord, at: datetime) -> None:
         said = OperatorCancel.model_validate(word.said or {})

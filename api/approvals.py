@@ -13,7 +13,7 @@ from domain.errors import Forbidden, NotFound, RunNotWaitingForApproval
 from domain.models import Written
 from domain.permissions import Permissions
 from domain.runs import Source
-from store import actions, runs
+from store import actions, approvals
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["approvals"])
 
@@ -47,7 +47,7 @@ async def decide(
     async with services.database.write() as session:
         permissions = await actions.permissions(session, found.action_id) or Permissions()
         permissions.require_approve(caller)
-        after = await runs.decide(session, run_id, decision, origin=Source.API)
+        after = await approvals.decide(session, run_id, decision, origin=Source.API)
     if after.status is not found.run.status:
         await services.driver.try_wake(after)
     return {"ok": True, "run": _shaped(after, version)}
@@ -60,7 +60,7 @@ async def list_approvers(
     """Who has decided what and, if asked for, who was asked and has not said anything."""
     found = await visible(run_id, caller, services)
     async with services.database.read() as session:
-        said = await runs.decisions(session, run_id)
+        said = await approvals.decisions(session, run_id)
     approvers: list[Document] = [
         {"userId": one.user_id, "state": one.state, "description": one.description} for one in said
     ]

@@ -11,7 +11,7 @@ import backends
 from api.auth import AuthenticatedRoute, Caller, CausedBy
 from api.errors import responses
 from api.services import ApiServices, NewRunId, Now, Services, words
-from domain import contexts, documents, templating
+from domain import contexts, documents
 from domain.actions import Action
 from domain.documents import Document
 from domain.errors import (
@@ -274,9 +274,8 @@ async def visible(run_id: str, caller: CallerValue, services: ApiServices) -> ru
 
 async def _rendered(run: Run, action: Action, services: ApiServices) -> Run:
     """The run with its payload, secrets masked; what cannot work is refused before anything is recorded."""
-    method = action.definition.invocation_method
-    rendering = await templating.rendered(
-        method, contexts.of_run(run, action), services.evaluate, secrets=None, now=run.created_at
+    rendering = await action.template.rendered(
+        contexts.of_run(run, action), services.evaluate, secrets=None, now=run.created_at
     )
     payload = rendering.value
     if not isinstance(payload, dict):

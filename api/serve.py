@@ -33,7 +33,7 @@ async def serve(settings: Settings, *, sockets: Sequence[socket.socket] | None =
             return
         client = await connect(settings, lazy=True)
         evaluate = await stack.enter_async_context(jq_pool(settings))
-        driver = await stack.enter_async_context(RunDriver(client, database, task_queue=settings.task_queue))
+        driver = await stack.enter_async_context(RunDriver(client, database, settings))
         services = api_services(settings, database, client, driver, evaluate, organization)
         await listen(create_app(services), settings, sockets=sockets, stop=stop)
 

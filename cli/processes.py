@@ -34,9 +34,7 @@ async def embedded(
         organization = await ensure_organization(settings, database)
         client = await connect(settings)
         evaluate = await stack.enter_async_context(jq_pool(settings))
-        driver = await stack.enter_async_context(
-            RunDriver(client, database, task_queue=settings.task_queue, eager=True)
-        )
+        driver = await stack.enter_async_context(RunDriver(client, database, settings, eager=True))
         working = asyncio.Event()
         worker = asyncio.create_task(
             work(settings, stop, client, database, evaluate, driver, organization, ready=working)

@@ -16,6 +16,7 @@ from domain.input_schemas import is_url
 from domain.inputs import UserInputs, refuse_faults
 from domain.models import Written
 from domain.shapes import Closed, Either, Verbatim, refuse_deep, refused
+from domain.templating import Template
 from domain.times import Duration, iso
 from domain.triggers import Automation, Create, EntityEvent, OnEntity, TimerEvent, Trigger
 
@@ -187,6 +188,11 @@ class Action:
             InvalidRequest: the document is no definition, though it was stored as one.
         """
         return Definition.stored(self.document)
+
+    @cached_property
+    def template(self) -> Template:
+        """The invocation method, ready to be rendered."""
+        return Template.parse(self.document["invocationMethod"])
 
     def echo(self) -> Document:
         """What clients read: the document as it was received, and what the server adds."""

@@ -99,32 +99,30 @@ class Template:
             masked_paths=tuple(renderer.masked),
         )
 
+    async def rendered(
+        self,
+        context: Mapping[str, JsonValue],
+        evaluate: Evaluator,
+        *,
+        secrets: Mapping[str, str] | None,
+        now: datetime | None = None,
+    ) -> Rendering:
+        """The document rendered over the context: for delivery with `secrets`, or the masked copy with None.
 
-async def rendered(
-    document: JsonValue,
-    context: Mapping[str, JsonValue],
-    evaluate: Evaluator,
-    *,
-    secrets: Mapping[str, str] | None,
-    now: datetime | None = None,
-) -> Rendering:
-    """The document rendered over the context: for delivery with `secrets`, or the masked copy with None.
+        Raises:
+            TemplateFault: see `render`.
+            Unavailable: no process could be had to run the programs.
+        """
+        public: dict[str, JsonValue] = {name: value for name, value in context.items() if name != "secrets"}
 
-    Raises:
-        TemplateFault: see `Template.render`.
-        Unavailable: no process could be had to run the programs.
-    """
-    template = Template.parse(document)
-    public: dict[str, JsonValue] = {name: value for name, value in context.items() if name != "secrets"}
+        async def outcomes(programs: tuple[str, ...], over: dict[str, JsonValue]) -> dict[str, Outcome]:
+            return dict(zip(programs, await evaluate(programs, over, now=now), strict=True)) if programs else {}
 
-    async def outcomes(programs: tuple[str, ...], over: dict[str, JsonValue]) -> dict[str, Outcome]:
-        return dict(zip(programs, await evaluate(programs, over, now=now), strict=True)) if programs else {}
-
-    answers = await outcomes(template.programs, public)
-    if secrets is None:
-        return template.render(answers, secret_outcomes=None)
-    secret_answers = await outcomes(template.secret_programs, public | {"secrets": dict(secrets)})
-    return template.render(answers, secret_outcomes=secret_answers)
+        answers = await outcomes(self.programs, public)
+        if secrets is None:
+            return self.render(answers, secret_outcomes=None)
+        secret_answers = await outcomes(self.secret_programs, public | {"secrets": dict(secrets)})
+        return self.render(answers, secret_outcomes=secret_answers)
 
 
 @dataclass(slots=True)

@@ -16,7 +16,8 @@ from temporalio.service import RPCError
 
 from domain.approvals import is_required
 from domain.errors import Unavailable
-from domain.runs import Run
+from domain.runs import Run, RunStatus
+from runtime.settings import Settings
 from runtime.temporal import search_attributes
 from store import runs
 from store.database import Database
@@ -39,13 +40,14 @@ class RunDriver:
     fails here, or dies with this process, is done again by the relay; both calls may be repeated without harm.
     """
 
-    def __init__(self, client: Client, database: Database, *, task_queue: str, eager: bool = False) -> None:
+    def __init__(self, client: Client, database: Database, settings: Settings, *, eager: bool = False) -> None:
         self._client = client
         self._database = database
-        self._task_queue = task_queue
+        self._task_queue = settings.task_queue
+        self._delivery_time_limit = settings.webhook_timeout
         self._eager = eager
         self._under_way: set[asyncio.Task[bool]] = set()
-        self._told: defaultdict[runs.Pending, list[str]] = defaultdict(list)
+        self._told: defaultdict[tuple[runs.Pending, RunStatus], list[str]] = defaultdict(list)
         self._paused_until = 0.0
         self._noting: asyncio.Task[None] | None = None
 
@@ -87,7 +89,7 @@ class RunDriver:
         try:
             await self._client.start_workflow(
                 ActionRun.run,
-                _input(run),
+                _input(run, self._delivery_time_limit),
                 id=run.id,
                 task_queue=self._task_queue,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
@@ -107,11 +109,12 @@ class RunDriver:
             )
         except WorkflowAlreadyStartedError:
             pass  # it was started and has ended already
-        except RPCError as error:
-            log.warning("temporal call failed", extra={"call": what, "run_id": run.id, "cause": error.status.name})
+        except (RPCError, RuntimeError) as error:  # the latter is a first connection that fails
+            cause = error.status.name if isinstance(error, RPCError) else "no connection"
+            log.warning("temporal call failed", extra={"call": what, "run_id": run.id, "cause": cause})
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
             return False
-        self._told[what].append(run.id)
+        self._told[what, run.status].append(run.id)
         return True
 
     async def _try(self, call: Coroutine[Any, Any, bool]) -> None:
@@ -126,7 +129,10 @@ class RunDriver:
     async def _note_for_ever(self) -> None:
         while True:
             await asyncio.sleep(_NOTE_SECONDS)
-            await self._note()
+            try:
+                await self._note()
+            except Exception:
+                log.exception("noting what workflows were told failed, and goes on")
 
     async def _note(self) -> None:
         """Note in SQL what has been told since the last time; many runs in one transaction."""
@@ -135,13 +141,13 @@ class RunDriver:
             return
         try:
             async with self._database.write() as session:
-                for what, run_ids in told.items():
-                    await runs.told(session, run_ids, what)
+                for (what, status), run_ids in told.items():
+                    await runs.told(session, run_ids, what, status)
         except Unavailable:
             pass  # it will be told again, without harm
 
 
-def _input(run: Run) -> ActionRunInput:
+def _input(run: Run, delivery_time_limit: timedelta) -> ActionRunInput:
     driving = run.interlock
     return ActionRunInput(
         run_id=run.id,
@@ -149,9 +155,14 @@ def _input(run: Run) -> ActionRunInput:
         waits_for_approval=is_required(run.required_approval),
         approval_time_limit=driving.approval_time_limit,
         run_time_limit=driving.run_time_limit,
-        approvers=f"{len(driving.approvers)} people" if driving.approvers else "nobody: no approver is known",
+        approvers=_people(len(driving.approvers)),
         backend=driving.backend,
+        delivery_time_limit=delivery_time_limit,
     )
+
+
+def _people(number: int) -> str:
+    return {0: "nobody: no approver is known", 1: "one person"}.get(number, f"{number} people")
 
 
 def _requester(run: Run) -> str:

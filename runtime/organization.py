@@ -5,7 +5,7 @@ import logging
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DBAPIError
 
 from domain.errors import Unavailable
 from domain.identifiers import new
@@ -57,6 +57,6 @@ async def wait_for_organization(settings: Settings, database: Database) -> Organ
     while True:
         try:
             return await ensure_organization(settings, database)
-        except (Unavailable, DatabaseError) as error:
+        except (Unavailable, DBAPIError) as error:
             log.warning("waiting for the database", extra={"cause": type(error).__name__})
             await asyncio.sleep(_RETRY_SECONDS)

@@ -1,5 +1,6 @@
 """Access tokens: signed statements of who calls, valid for a while."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ import jwt
 from domain.errors import Unauthenticated
 
 _ALGORITHM = "HS256"
+_MOST_KNOWN = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Tokens:
     def __init__(self, keys: Sequence[bytes], lifetime: timedelta) -> None:
         self._keys = tuple(keys)
         self.lifetime = lifetime
+        self._read: dict[str, tuple[Claims, float]] = {}
+        """Tokens whose signature was checked before, and when each expires."""
 
     def issue(self, claims: Claims, *, at: datetime) -> str:
         """A token that says the claims, for `lifetime` from now.
@@ -56,16 +60,27 @@ class Tokens:
         Raises:
             Unauthenticated: expired, forged, or no token at all.
         """
+        known = self._read.get(token)
+        if known and time.time() < known[1]:
+            return known[0]
+        claims, expires = self._checked(token)
+        if len(self._read) >= _MOST_KNOWN:
+            self._read.clear()
+        self._read[token] = claims, expires
+        return claims
+
+    def _checked(self, token: str) -> tuple[Claims, float]:
         for key in self._keys:
             try:
                 said = jwt.decode(token, key, algorithms=[_ALGORITHM], options={"require": ["exp", "sub", "orgId"]})
-                return Claims(
+                claims = Claims(
                     subject=str(said["sub"]),
                     organization=str(said["orgId"]),
                     machine=said.get("isMachine") is True,
                     run_id=said.get("runId"),
                     depth=int(said.get("depth", 0)),
                 )
+                return claims, float(said["exp"])
             except jwt.ExpiredSignatureError:
                 raise Unauthenticated("the access token has expired: get a new one") from None
             except jwt.InvalidSignatureError:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sa
 from pydantic import TypeAdapter
+from sqlalchemy import bindparam
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -16,7 +18,13 @@ from domain.errors import IdentifierTaken, NotFound
 from domain.permissions import Permissions
 from domain.runs import Run
 from store import changes, runs
-from store.tables import ActionRow, ActionVersionRow, RunRow
+from store.database import execute
+from store.tables import ActionRow, ActionVersionRow, RunRow, table
+
+_COLUMNS = table(ActionRow).c
+_CURRENT = sa.select(_COLUMNS.id, _COLUMNS.version, _COLUMNS.permissions).where(
+    _COLUMNS.identifier == bindparam("this")
+)
 
 _ACTION = TypeAdapter(Action)
 _MOST_VERSIONS = 500
@@ -96,11 +104,7 @@ async def get(session: AsyncSession, identifier: str) -> tuple[Action, Permissio
     Raises:
         NotFound: there is none.
     """
-    found = (
-        await session.exec(
-            select(ActionRow.id, ActionRow.version, ActionRow.permissions).where(ActionRow.identifier == identifier)
-        )
-    ).first()
+    found = (await execute(session, _CURRENT, {"this": identifier})).first()
     if found is None:
         raise NotFound("Action", identifier)
     action_id, number, permissions = found

@@ -3,11 +3,11 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Self
 
-from sqlalchemy import Connection, event, literal
+from sqlalchemy import Connection, Executable, event, literal
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -74,6 +74,12 @@ class Database:
             await session.exec(select(literal(1)))
 
 
+async def execute(session: AsyncSession, statement: Executable, parameters: Mapping[str, Any]) -> Any:
+    """The result of a statement that was made beforehand, in the transaction of the session, without objects."""
+    connection = await session.connection()
+    return await connection.execute(statement, parameters)
+
+
 class _outages:  # noqa: N801 - reads as a statement
     """Turns a database that does not answer into `Unavailable`; other errors pass."""
 
@@ -81,11 +87,16 @@ class _outages:  # noqa: N801 - reads as a statement
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, PoolTimeout | OSError | InterfaceError | OperationalError) or (
-            isinstance(error, DBAPIError) and error.connection_invalidated
-        ):
+        if isinstance(error, PoolTimeout | OSError) or (isinstance(error, DBAPIError) and _is_outage(error)):
             log.error("database unavailable", extra={"cause": type(getattr(error, "orig", None) or error).__name__})
             raise Unavailable("the database does not answer; nothing was changed, try again") from None
+
+
+def _is_outage(error: DBAPIError) -> bool:
+    if isinstance(error, InterfaceError | OperationalError) or error.connection_invalidated:
+        return True
+    # A server that starts, stops or is full says so in a way the driver has no class of its own for.
+    return str(getattr(error.orig, "sqlstate", "")).startswith(("08", "53", "57P"))
 
 
 def writing(engine: AsyncEngine) -> AsyncEngine:

@@ -5,24 +5,37 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
 
-from sqlalchemy import CursorResult, and_, bindparam, func, insert, or_, true
+import sqlalchemy as sa
+from sqlalchemy import CursorResult, and_, bindparam, insert, or_, true
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from domain.approvals import Decision, tally
 from domain.changes import Change
 from domain.documents import Document
 from domain.errors import NotFound
 from domain.identifiers import RunId, new
 from domain.runs import LogLine, Run, RunStatus
 from store import changes
-from store.tables import ActionRow, DecisionRow, RunLogRow, RunRow, table
+from store.database import execute
+from store.tables import ActionRow, RunLogRow, RunRow, table
 
 Pending = Literal["start", "wake"]
 
+# Statements of every run are made once, with parameters: making one costs as much as running it.
+_RUNS, _ACTIONS = table(RunRow).c, table(ActionRow).c
 _INSERT = insert(table(RunRow))
-"""Made once: values given as parameters keep the statement the same, so that it is compiled once, too."""
+_FIND = (
+    sa.select(_RUNS.document, _RUNS.action_id, _RUNS.restricted, _RUNS.delivered, _ACTIONS.id)
+    .join_from(table(RunRow), table(ActionRow), _ACTIONS.id == _RUNS.action_id, isouter=True)
+    .where(_RUNS.id == bindparam("this"))
+)
+_LOCK = (
+    sa.select(_RUNS.document, _RUNS.revision, _RUNS.pending, _RUNS.pending_since, _RUNS.delivered)
+    .where(_RUNS.id == bindparam("this"))
+    .with_for_update()
+)
+_UPDATE = update(table(RunRow)).where(_RUNS.id == bindparam("this"))
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,8 @@ async def create(session: AsyncSession, run: Run, *, action_id: str, restricted:
     Raises:
         KeyTaken: the idempotency key has made a run meanwhile.
     """
-    row = _columns(run) | {
+    document = run.document()
+    row = _columns(run, document) | {
         "id": run.id,
         "revision": 0,
         "action_id": action_id,
@@ -70,6 +84,7 @@ async def create(session: AsyncSession, run: Run, *, action_id: str, restricted:
         "created_by": run.created_by,
         "source": run.source,
         "restricted": restricted,
+        "delivered": False,
         "created_at": run.created_at,
         "pending": "start",
         "pending_since": run.created_at,
@@ -77,12 +92,12 @@ async def create(session: AsyncSession, run: Run, *, action_id: str, restricted:
         "request_digest": request.digest if request else None,
     }
     try:
-        await session.exec(_INSERT, params=row)
+        await execute(session, _INSERT, row)
     except IntegrityError:
         if request is None:
             raise
         raise KeyTaken(run.id) from None
-    await changes.append(session, Change.of_run(None, run, origin=run.source))
+    await changes.append(session, Change.of_run(None, document, run, origin=run.source))
 
 
 @dataclass(frozen=True)
@@ -93,6 +108,8 @@ class Found:
     action_id: str
     restricted: bool
     """Whether only some may see it."""
+    delivered: bool
+    """Whether its backend has accepted it and works on it."""
 
 
 async def get(session: AsyncSession, run_id: str) -> Run:
@@ -110,17 +127,11 @@ async def find(session: AsyncSession, run_id: str) -> Found:
     Raises:
         NotFound: there is no such run.
     """
-    found = (
-        await session.exec(
-            select(RunRow.document, RunRow.action_id, RunRow.restricted, ActionRow.id)
-            .join(ActionRow, col(ActionRow.id) == col(RunRow.action_id), isouter=True)
-            .where(RunRow.id == run_id)
-        )
-    ).first()
+    found = (await execute(session, _FIND, {"this": run_id})).first()
     if found is None:
         raise NotFound("Run", run_id)
-    document, action_id, restricted, existing = found
-    return Found(_run(cast(Document, document), deleted=existing is None), action_id, restricted)
+    document, action_id, restricted, delivered, existing = found
+    return Found(_run(document, deleted=existing is None), action_id, restricted, delivered)
 
 
 async def by_key(session: AsyncSession, key: str) -> tuple[Run, str] | None:
@@ -136,57 +147,40 @@ async def change(
     *,
     origin: str,
     by_driver: bool = False,
+    delivered: bool = False,
 ) -> tuple[Run, Run]:
     """Compare and set: the run before and after `move`, and the change that tells of it, in one transaction.
 
     Nothing is written when `move` gives the same run back. When the move is one the workflow waits for,
-    the row says that it has to be woken, unless the workflow itself asked (`by_driver`).
+    the row says that it has to be woken, unless the workflow itself asked (`by_driver`). With `delivered` the row
+    also remembers that the backend has accepted the run.
 
     Raises:
         NotFound: there is no such run.
         InterlockError: whatever `move` refuses with; nothing is written then.
     """
-    row = await _locked(session, run_id)
+    row = await locked(session, run_id)
     before, after = row.run, move(row.run)
-    if after is before and not (by_driver and row.pending):
+    if after is before and not delivered and not (by_driver and row.pending):
         return before, after
-    values: dict[str, Any] = {}
-    if by_driver:
-        values |= {"pending": None, "pending_since": None}
-    elif after.status is not before.status:
-        values |= {"pending": "wake", "pending_since": after.updated_at}  # which starts it too, if it must be
+    document = row.document
     if after is not before:
-        values |= _columns(after) | {"revision": row.revision + 1}
-        await changes.append(session, Change.of_run(before, after, origin=origin))
-    runs = table(RunRow)
-    await session.exec(update(runs).where(runs.c.id == bindparam("this")), params={"this": run_id, **values})
+        document = after.document()
+        await changes.append(session, Change.of_run(row.document, document, after, origin=origin))
+    pending, since = row.pending, row.pending_since
+    if by_driver:
+        pending, since = None, None
+    elif after.status is not before.status:
+        pending, since = "wake", after.updated_at  # which starts it too, if it must be
+    values = {
+        "this": run_id,
+        "revision": row.revision + (after is not before),
+        "pending": pending,
+        "pending_since": since,
+        "delivered": row.delivered or delivered,
+    }
+    await execute(session, _UPDATE, values | _columns(after, document))
     return before, after
-
-
-async def decide(
-    session: AsyncSession, run_id: str, decision: Decision, *, origin: str, by_driver: bool = False
-) -> Run:
-    """Record one person's word, and what follows from all of them.
-
-    Raises:
-        NotFound: there is no such run.
-        RunNotWaitingForApproval: nobody is asked (any more); the decision is not recorded.
-    """
-    await _locked(session, run_id)
-    said = [one for one in await decisions(session, run_id) if one.user_id != decision.user_id]
-
-    def move(run: Run) -> Run:
-        return run.decided(decision, tally(run.required_approval, run.interlock.approvers, [*said, decision]))
-
-    _, after = await change(session, run_id, move, origin=origin, by_driver=by_driver)
-    await session.merge(DecisionRow(run_id=run_id, user_id=decision.user_id, document=decision.model_dump(mode="json")))
-    return after
-
-
-async def decisions(session: AsyncSession, run_id: str) -> list[Decision]:
-    """Everybody's last word about the run."""
-    rows = await session.exec(select(DecisionRow.document).where(DecisionRow.run_id == run_id))
-    return sorted((Decision.model_validate(row) for row in rows), key=lambda decision: decision.at)
 
 
 async def listed(session: AsyncSession, filters: Filters) -> list[Run]:
@@ -262,11 +256,14 @@ async def leased(session: AsyncSession, *, before: datetime, now: datetime, limi
     return [(Run.model_validate(row.document), cast(Pending, row.pending)) for row in rows]
 
 
-async def told(session: AsyncSession, run_ids: Sequence[str], what: Pending) -> int:
-    """Note that the workflows of these runs have been started or woken; how many had been waiting for it."""
+async def told(session: AsyncSession, run_ids: Sequence[str], what: Pending, status: RunStatus) -> int:
+    """Note that the workflows of these runs were started or woken; how many had been waiting for it.
+
+    `status` is what they were told about: a run that has moved on since has to be woken again.
+    """
     result = await session.exec(
         update(RunRow)
-        .where(col(RunRow.id).in_(run_ids), col(RunRow.pending) == what)
+        .where(col(RunRow.id).in_(run_ids), col(RunRow.pending) == what, col(RunRow.status) == status)
         .values(pending=None, pending_since=None)
     )
     return cast("CursorResult[Any]", result).rowcount
@@ -296,32 +293,32 @@ async def unfinished(session: AsyncSession, *, after: str, limit: int) -> Sequen
     return rows.all()
 
 
-async def count_pending(session: AsyncSession) -> int:
-    """How many workflows have still to be told something."""
-    return (await session.exec(select(func.count()).where(col(RunRow.pending).is_not(None)))).one()
-
-
 @dataclass(frozen=True)
-class _Locked:
+class Locked:
+    """A run whose row nobody else changes until the transaction ends."""
+
     run: Run
+    document: Document
     revision: int
     pending: str | None
+    pending_since: datetime | None
+    delivered: bool
 
 
-async def _locked(session: AsyncSession, run_id: str) -> _Locked:
-    found = (
-        await session.exec(
-            select(RunRow.document, RunRow.revision, RunRow.pending).where(RunRow.id == run_id).with_for_update()
-        )
-    ).first()
+async def locked(session: AsyncSession, run_id: str) -> Locked:
+    """The run, for this transaction alone.
+
+    Raises:
+        NotFound: there is none.
+    """
+    found = (await execute(session, _LOCK, {"this": run_id})).first()
     if found is None:
         raise NotFound("Run", run_id)
-    document, revision, pending = found
-    return _Locked(Run.model_validate(document), revision, pending)
+    return Locked(Run.model_validate(found[0]), *found)
 
 
-def _columns(run: Run) -> dict[str, Any]:
-    return {"status": run.status, "external_run_id": run.external_run_id, "document": run.document()}
+def _columns(run: Run, document: Document) -> dict[str, Any]:
+    return {"status": run.status, "external_run_id": run.external_run_id, "document": document}
 
 
 def _run(document: Document, *, deleted: bool) -> Run:

@@ -130,6 +130,8 @@ class RunRow(SQLModel, table=True):
     """Whether only some may see it; follows the action."""
     external_run_id: str | None = Field(default=None, index=True)
     created_at: datetime = Field(sa_column=Column(Moment(), nullable=False))
+    delivered: bool = False
+    """Whether its backend has accepted it and works on it."""
     pending: str | None = None
     """What its workflow has still to be told: `start` or `wake`. None when it knows everything."""
     pending_since: datetime | None = Field(default=None, sa_column=Column(Moment(), nullable=True))

@@ -42,7 +42,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         if organization is None or client is None:
             return
         evaluate = await stack.enter_async_context(jq_pool(settings))
-        driver = await stack.enter_async_context(RunDriver(client, database, task_queue=settings.task_queue))
+        driver = await stack.enter_async_context(RunDriver(client, database, settings))
         await work(settings, stop, client, database, evaluate, driver, organization)
 
 

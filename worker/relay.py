@@ -55,6 +55,9 @@ class Relay:
                 pass
             except RPCError as error:
                 log.warning("relay waits for temporal", extra={"cause": error.status.name})
+            except Exception:
+                # Nobody else does this work, so it goes on, and says what happened.
+                log.exception("relay failed, and goes on")
             await asyncio.sleep(_POLL_SECONDS)
 
     async def relay_once(self) -> bool:

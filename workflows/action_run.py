@@ -11,8 +11,10 @@ with workflow.unsafe.imports_passed_through():
     from domain.errors import InterlockError
     from domain.runs import RunStatus
     from workflows.calls import (
-        INVOKE,
+        INVOKE_RETRIES,
+        INVOKE_TIME_LIMIT,
         RECORD,
+        SILENCE,
         ActionRunInput,
         OperatorWord,
         Progress,
@@ -89,7 +91,13 @@ class ActionRun:
     async def _work(self, start: ActionRunInput) -> RunStatus:
         workflow.set_current_details(f"Invokes **{start.backend}**{_at_most(start.run_time_limit)}.")
         deadline = _deadline(workflow.now(), start.run_time_limit)
-        self._invocation = workflow.start_activity(invoke_backend, self._run, **INVOKE)
+        self._invocation = workflow.start_activity(
+            invoke_backend,
+            self._run,
+            start_to_close_timeout=INVOKE_TIME_LIMIT,
+            heartbeat_timeout=start.delivery_time_limit + SILENCE,
+            retry_policy=INVOKE_RETRIES,
+        )
         status = RunStatus.IN_PROGRESS
         while not status.is_terminal:
             expired = await self._wait(lambda: self._changed or self._answered, deadline, "run time limit")

@@ -23,6 +23,8 @@ class ActionRunInput(Kept):
     """Who is asked, in words."""
     backend: str = ""
     """What does the work, in words."""
+    delivery_time_limit: Duration = timedelta(seconds=30)
+    """How long one delivery may take."""
 
 
 class Progress(Kept):
@@ -71,14 +73,6 @@ async def hear_operator(word: OperatorWord) -> Progress:
     raise NotImplementedError
 
 
-class RegularOptions(TypedDict):
-    """How a regular activity is asked for."""
-
-    start_to_close_timeout: timedelta
-    heartbeat_timeout: timedelta
-    retry_policy: RetryPolicy
-
-
 class LocalOptions(TypedDict):
     """How a local activity is asked for."""
 
@@ -86,13 +80,16 @@ class LocalOptions(TypedDict):
     retry_policy: RetryPolicy
 
 
-INVOKE: RegularOptions = {
-    "start_to_close_timeout": timedelta(minutes=15),
-    # A worker that died is noticed by its silence, and the delivery repeated with the same idempotency key.
-    "heartbeat_timeout": timedelta(seconds=10),
-    "retry_policy": RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1)),
-}
+INVOKE_TIME_LIMIT = timedelta(minutes=15)
+INVOKE_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
 """Retried for ever: the activity itself knows when a failure is final and settles the run."""
+
+SILENCE = timedelta(seconds=5)
+"""How long beyond the time limit of a delivery a worker may be silent before it counts as dead.
+
+A worker that lives but cannot reach Temporal has finished its call and recorded it in SQL by then, so whoever tries
+next finds that instead of sending again.
+"""
 
 RECORD: LocalOptions = {
     "start_to_close_timeout": timedelta(seconds=30),

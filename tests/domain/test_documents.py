@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
 from domain import documents
 from domain.errors import InvalidRequest
@@ -40,7 +41,7 @@ def test_what_cannot_be_kept_faithfully_is_refused(text: str) -> None:
 
 
 def test_the_written_form_is_that_of_javascript() -> None:
-    value = {"a": 1.0, "b": "é", "c": [1.5, None, True], "d": {"e": 1e21}}
+    value: JsonValue = {"a": 1.0, "b": "é", "c": [1.5, None, True], "d": {"e": 1e21}}
     assert documents.canonical(value) == '{"a":1,"b":"é","c":[1.5,null,true],"d":{"e":1e+21}}'
 
 

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from domain import templating
 from domain.documents import canonical
 from domain.errors import TemplateFault
 from domain.jq import Evaluator, Failed, Nothing, Outcome, Value
-from domain.templating import MASK, Template, names_secrets, rendered
+from domain.templating import MASK, Rendering, Template, names_secrets
 
 CONTEXT: dict[str, JsonValue] = {"foo": "bar", "n": 1, "nul": None, "arr": ["x"], "obj": {"k": "v"}}
 
@@ -23,6 +24,11 @@ json_values = st.recursive(
     max_leaves=8,
 )
 braced = st.lists(st.sampled_from(["{{", "}}", "{", "}", "'", '"', "\\", " .a ", "x", "secrets"])).map("".join)
+
+
+async def rendered(document: JsonValue, context: dict[str, JsonValue], evaluate: Evaluator, **how: Any) -> Rendering:
+    """The document rendered over the context."""
+    return await Template.parse(document).rendered(context, evaluate, **how)
 
 
 def answered(document: JsonValue, outcomes: Mapping[str, Outcome] | None = None) -> JsonValue:

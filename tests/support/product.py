@@ -127,7 +127,7 @@ async def running(
         database = await stack.enter_async_context(Database(configured.database_url))
         organization = await ensure_organization(configured, database)
         client = environment.client
-        driver = await stack.enter_async_context(RunDriver(client, database, task_queue=configured.task_queue))
+        driver = await stack.enter_async_context(RunDriver(client, database, configured))
         app = create_app(api_services(configured, database, client, driver, evaluate, organization))
         transport = httpx.ASGITransport(app)
         api = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://interlock.test"))

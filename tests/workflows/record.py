@@ -92,7 +92,12 @@ async def record(version: str) -> None:
             test_server_existing_path=str(server), data_converter=pydantic_data_converter
         ) as environment:
             row, queue = Row(), uuid.uuid4().hex
-            activities: list[Callable[..., Any]] = [row.invoke_backend, row.close_approval, row.close_run, row.hear_operator]
+            activities: list[Callable[..., Any]] = [
+                row.invoke_backend,
+                row.close_approval,
+                row.close_run,
+                row.hear_operator,
+            ]
             async with Worker(environment.client, task_queue=queue, workflows=[ActionRun], activities=activities):
                 run_id = await way(Bench(environment, row, queue))
             history = await environment.client.get_workflow_handle(run_id).fetch_history()

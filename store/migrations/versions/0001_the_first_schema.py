@@ -99,6 +99,7 @@ def upgrade() -> None:
         sa.Column("restricted", sa.Boolean(), nullable=False),
         sa.Column("external_run_id", sa.String(), nullable=True),
         sa.Column("created_at", store.tables.Moment(timezone=True), nullable=False),
+        sa.Column("delivered", sa.Boolean(), nullable=False),
         sa.Column("pending", sa.String(), nullable=True),
         sa.Column("pending_since", store.tables.Moment(timezone=True), nullable=True),
         sa.Column("idempotency_key", sa.String(), nullable=True),
