@@ -11,14 +11,13 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
-from activities.runs import PLATFORM
 from activities.services import Services
 from backends import parse_rendered
 from backends.base import Delivery, InvocationMethod, Receipt
 from domain import contexts
 from domain.actions import Action
 from domain.errors import BackendUnavailable, InterlockError, InvalidInvocation, Unavailable
-from domain.runs import Run, RunStatus
+from domain.runs import PLATFORM, Run, RunStatus
 from domain.secrets import Redactor
 from domain.templating import Template
 from store import actions, runs, secrets

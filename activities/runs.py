@@ -11,13 +11,10 @@ from domain.approvals import Channel, Decision, DecisionState, Word
 from domain.errors import InterlockError, Unavailable
 from domain.models import Kept
 from domain.permissions import Permissions
-from domain.runs import Run
+from domain.runs import PLATFORM, Run
 from domain.users import Caller
 from store import actions, approvals, runs, users
 from workflows.calls import OperatorWord, Progress, Question
-
-PLATFORM = "interlock"
-"""What `updatedBy` says when nobody but the product itself acted."""
 
 
 class OperatorDecision(Kept):

@@ -32,7 +32,7 @@ from domain.errors import (
 )
 from domain.models import Written
 from domain.requests import Circumstances, RunRequest, requested
-from domain.runs import Report, Run, RunStatus, Source, v1
+from domain.runs import PLATFORM, Report, Run, RunStatus, Source, v1
 from domain.users import Caller as CallerValue
 from store import actions, runs, users
 
@@ -121,12 +121,15 @@ async def create_run(
         depth=cause.depth + 1 if cause.run_id else 0,
     )
     run = requested(action, permissions, request, circumstances)
+    warnings: tuple[str, ...] = ()
     if run.status is RunStatus.IN_PROGRESS:
-        run = await _rendered(run, action, services)
+        run, warnings = await _rendered(run, action, services)
     restricted = action.definition.allow_anyone_to_view_runs is False
     try:
         async with services.database.write() as session:
             await runs.create(session, run, action_id=action.id, restricted=restricted, request=repeatable)
+            for warning in warnings:
+                await runs.log(session, run.id, warning, by=PLATFORM, at=now)
     except runs.KeyTaken:  # the same request came twice at the same time
         async with services.database.read() as session:
             known = await runs.by_key(session, repeatable.key) if repeatable else None
@@ -272,8 +275,8 @@ async def visible(run_id: str, caller: CallerValue, services: ApiServices) -> ru
     return found
 
 
-async def _rendered(run: Run, action: Action, services: ApiServices) -> Run:
-    """The run with its payload, secrets masked; what cannot work is refused before anything is recorded."""
+async def _rendered(run: Run, action: Action, services: ApiServices) -> tuple[Run, tuple[str, ...]]:
+    """The run with its payload, secrets masked, and lines for its log; what cannot work is refused here."""
     rendering = await action.template.rendered(
         contexts.of_run(run, action), services.evaluate, secrets=None, now=run.created_at
     )
@@ -282,7 +285,9 @@ async def _rendered(run: Run, action: Action, services: ApiServices) -> Run:
         raise InvalidInvocation("invocationMethod: is no object any more")
     masked = {str(path[0]) for path in rendering.masked_paths if path}
     if masked & {"url", "method", "agent", "synchronized"}:
-        return run.model_copy(update={"payload": payload})  # only the delivery can tell whether it is valid
+        return run.model_copy(
+            update={"payload": payload}
+        ), rendering.warnings  # only the delivery can tell whether it is valid
     rendered = backends.parse_rendered(payload)
     if destination := rendered.destination():
         settings = services.settings
@@ -293,7 +298,7 @@ async def _rendered(run: Run, action: Action, services: ApiServices) -> Run:
             own_addresses=(settings.public_url, *settings.own_api_aliases),
         )
     driving = run.interlock.model_copy(update={"synchronous": rendered.synchronous()})
-    return run.model_copy(update={"payload": payload, "interlock": driving})
+    return run.model_copy(update={"payload": payload, "interlock": driving}), rendering.warnings
 
 
 def _repeatable(action_id: str, request: RunRequest, caller: CallerValue, key: str | None) -> runs.Request | None:

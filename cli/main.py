@@ -93,6 +93,18 @@ def migrate(data_dir: DataDir = None) -> None:
         migrated(started(data_dir))
 
 
+@app.command()
+def credentials(data_dir: DataDir = None) -> None:
+    """Print the organization's client id and secret; made at the first start, and the same ever after."""
+    from cli import processes
+    from cli.errors import told
+    from cli.start import started
+
+    with told():
+        client_id, client_secret = asyncio.run(processes.credentials(started(data_dir)))
+    typer.echo(f"CLIENT_ID={client_id}\nCLIENT_SECRET={client_secret}")
+
+
 @users.command("create")
 def create_user(
     email: Annotated[str, typer.Argument(help="Who it is.")],

@@ -26,9 +26,14 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The program does not compile, failed, or ran into a limit; `reason` says which."""
+    """The program does not compile, or failed; `reason` says which."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overran(Failed):
+    """The program ran into a limit of time, memory or size: what it would have said is unknown, so nobody guesses."""
 
 
 Outcome = Value | Nothing | Failed

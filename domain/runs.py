@@ -13,6 +13,9 @@ from domain.identifiers import RunId
 from domain.models import Kept
 from domain.times import Duration, Instant
 
+PLATFORM = "interlock"
+"""What `updatedBy` and log lines say when nobody but the product itself acted."""
+
 
 class RunStatus(StrEnum):
     """Where a run stands."""

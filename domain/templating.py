@@ -22,7 +22,7 @@ from pydantic import JsonValue
 
 from domain.documents import canonical
 from domain.errors import TemplateFault
-from domain.jq import Evaluator, Failed, Nothing, Outcome, Value
+from domain.jq import Evaluator, Failed, Nothing, Outcome, Overran, Value
 from domain.template_scanner import Array, Node, Object, Slot, Text, parsed, slots_of, source_of
 from domain.template_scanner import names_secrets as names_secrets  # for whoever needs the boundary's rule
 
@@ -88,7 +88,8 @@ class Template:
             secret_outcomes: of every one of `secret_programs`; None makes the masked copy.
 
         Raises:
-            TemplateFault: unbalanced braces, a key that is no string, a spread of no object, or too much text.
+            TemplateFault: unbalanced braces, a key that is no string, a spread of no object, a program that ran
+                into a limit, or too much text.
         """
         renderer = _Renderer(outcomes, secret_outcomes)
         tree = renderer.render(self.root, ())
@@ -221,6 +222,8 @@ class _Renderer:
         if outcomes is None:
             return MASK, MASK
         outcome = outcomes[slot.program]
+        if isinstance(outcome, Overran):
+            raise TemplateFault(f"The template {slot.source} cannot be evaluated: {outcome.reason}")
         if isinstance(outcome, Failed):
             # What jq says may quote the values it was given.
             reason = "" if slot.secret else f": {outcome.reason}"

@@ -25,7 +25,7 @@ from typing import Final, Self
 from pydantic import JsonValue
 
 from domain.errors import Unavailable
-from domain.jq import Failed, Nothing, Outcome, Value
+from domain.jq import Failed, Nothing, Outcome, Overran, Value
 from runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class JqPool:
             return []
         given = json.dumps([time.time() if now is None else now.timestamp(), document], separators=(",", ":")).encode()
         if max(len(given), sum(map(len, programs))) > self._limits.input:
-            return [Failed(f"the document or its programs are larger than {self._limits.input} bytes")] * len(programs)
+            return [Overran(f"the document or its programs are larger than {self._limits.input} bytes")] * len(programs)
         outcomes: list[Outcome] = []
         guilty = 0
         async with self._turn():
@@ -113,7 +113,7 @@ class JqPool:
                 if failed is not None:
                     guilty += 1
                     outcomes.append(failed)
-        rest = Failed("it was not evaluated: too many of the programs before it ran into a limit")
+        rest = Overran("it was not evaluated: too many of the programs before it ran into a limit")
         return outcomes + [rest] * (len(programs) - len(outcomes))
 
     @contextlib.asynccontextmanager
@@ -149,8 +149,8 @@ class JqPool:
             if len(outcomes) == len(programs):
                 return None  # the time was over between the last answer and the word that it was the last
             if overran:
-                return Failed(f"the program took longer than {self._limits.seconds:g} s")
-            return Failed("the program needed more memory than it may have, or broke jq") if used is None else None
+                return Overran(f"the program took longer than {self._limits.seconds:g} s")
+            return Overran("the program needed more memory than it may have, or broke jq") if used is None else None
         except BaseException:
             # It is in the middle of an answer that nobody waits for.
             self._end(process)
@@ -258,6 +258,8 @@ def _outcome(kind: bytes, data: bytes) -> Outcome:
             return Value(json.loads(data))
         case b"N":
             return Nothing()
+        case b"O":
+            return Overran(data.decode())
     return Failed(data.decode())
 
 

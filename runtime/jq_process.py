@@ -44,7 +44,7 @@ NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 LOCATION: Final = re.compile(r" at <top-level>, line \d+, column \d+:.*", re.DOTALL)
 DEEPEST: Final = 200
 
-VALUE, NOTHING, FAILED = b"V", b"N", b"F"
+VALUE, NOTHING, FAILED, OVERRAN = b"V", b"N", b"F", b"O"
 
 
 class Refused(Exception):
@@ -86,7 +86,7 @@ class Programs:
                 return NOTHING, b""
             encoded = _json(value)
             if len(encoded) > most:
-                raise Refused("the output is too large")
+                return OVERRAN, b"the output is too large"
             if encoded.count(b"[") + encoded.count(b"{") > DEEPEST and _deeper(value):
                 raise RecursionError
             if LONG_INTEGER.search(encoded):
@@ -96,9 +96,9 @@ class Programs:
                 raise Refused("the output holds a NUL character, which no text may contain")
             return VALUE, encoded
         except RecursionError:
-            reason = "the output nests too deeply"
+            return OVERRAN, b"the output nests too deeply"
         except MemoryError:
-            reason = "the program needs too much memory"
+            return OVERRAN, b"the program needs too much memory"
         except Exception as error:
             reason = str(error)
         return FAILED, " ".join(reason.split())[:300].encode(errors="replace")

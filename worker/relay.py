@@ -9,7 +9,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.errors import Unavailable
-from domain.runs import Run
+from domain.runs import PLATFORM, Run
 from runtime.driver import RunDriver
 from store import runs
 from store.database import Database
@@ -114,7 +114,7 @@ class Relay:
                 await runs.change(
                     session,
                     run_id,
-                    lambda run: run.cancelled(reason, at=now, by="interlock"),
+                    lambda run: run.cancelled(reason, at=now, by=PLATFORM),
                     origin="API",
                     by_driver=True,
                 )

@@ -498,3 +498,20 @@ async def test_backends_that_are_not_there_yet_end_their_runs_with_a_clear_failu
         assert ended["status"] == "FAILURE", method
         assert "not available" in ended["summary"], f"{method}: {ended['summary']}"
     assert product.backend.calls == []
+
+
+@pytest.mark.parametrize("program", ["[range(1e12)] | length", "def f: f; f", "[range(1e8)]", '"x" * 3000000'])
+async def test_a_template_that_never_ends_or_prints_too_much_is_refused(product: Product, program: str) -> None:
+    await product.action(invocationMethod=product.webhook(body={"x": f"{{{{ {program} }}}}"}))
+    answer = await product.api.post("/v1/actions/deploy/runs", json={"properties": {}})
+    assert (answer.status_code, answer.json()["error"]) == (422, "evaluate_invocation_method_error")
+    assert program in answer.json()["message"]
+    assert not (await product.api.get("/v1/actions/runs")).json()["runs"]
+
+
+async def test_a_template_that_fails_is_null_and_says_so_in_the_log(product: Product) -> None:
+    await product.action(invocationMethod=product.webhook(body={"x": "{{ .inputs.name + 1 | nonsense }}"}))
+    run = await product.until((await product.start())["id"])
+    assert product.backend.calls[0].json == {"x": None}
+    [line] = await product.logs(run["id"])
+    assert "nonsense" in line

@@ -15,7 +15,7 @@ import pytest
 from pydantic import JsonValue
 
 from domain.errors import Unavailable
-from domain.jq import Failed, Nothing, Outcome, Value
+from domain.jq import Failed, Nothing, Outcome, Overran, Value
 from runtime.jq_pool import JqPool, Limits
 
 ENDLESS = "last(range(1e18))"
@@ -80,13 +80,13 @@ async def test_an_endless_program_is_stopped_and_the_others_are_answered(
     with caplog.at_level(logging.WARNING):
         outcomes = await pool([".a", f'"hidden" | {ENDLESS}', ".b"], {"a": 1, "b": 2})
 
-    assert outcomes == [Value(1), Failed("the program took longer than 1 s"), Value(2)]
+    assert outcomes == [Value(1), Overran("the program took longer than 1 s"), Value(2)]
     assert [record.message for record in caplog.records] == ["jq process replaced"]
     assert "hidden" not in str(vars(caplog.records[0]))
 
 
 async def test_an_endless_program_without_any_output_is_stopped(pool: JqPool) -> None:
-    assert await pool(["repeat(.) | empty"], None) == [Failed("the program took longer than 1 s")]
+    assert await pool(["repeat(.) | empty"], None) == [Overran("the program took longer than 1 s")]
 
 
 async def test_a_call_of_nothing_but_endless_programs_is_given_up(pool: JqPool) -> None:
@@ -135,7 +135,7 @@ async def test_all_outputs_of_a_call_together_are_limited() -> None:
     async with JqPool(size=1, limits=Limits(output=100, total_output=250)) as pool:
         outcomes = await pool(['"x" * 90 | . + ""'] * 3 + ["1"], None)
 
-    assert [type(outcome) for outcome in outcomes] == [Value, Value, Failed, Value]
+    assert [type(outcome) for outcome in outcomes] == [Value, Value, Overran, Value]
 
 
 async def test_a_document_that_is_too_large_is_not_sent() -> None:
