@@ -113,11 +113,11 @@ class InvocationActivity:
     async def _sent(self, method: InvocationMethod, run: Run, action: Action) -> Receipt:
         if run.status.is_terminal:  # settled while it was rendered
             return Receipt()
-        depth = run.interlock.depth
-        using = dataclasses.replace(self._services.resources, access_token=self._services.access_token(run.id, depth))
+        token = self._services.access_token(run.id, run.interlock.depth)
+        using = dataclasses.replace(self._services.resources, access_token=token)
         message = contexts.legacy_message(run, action, run.payload or {})
         try:
-            return await method.invoke(Delivery(run_id=run.id, legacy_message=message, depth=depth), using)
+            return await method.invoke(Delivery(run_id=run.id, legacy_message=message), using)
         except InterlockError:
             raise
         except Exception as fault:

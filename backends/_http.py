@@ -130,9 +130,7 @@ class HttpMethod(InvocationMethod):
             "Accept-Encoding": "identity",
             "Connection": "close",
         }
-        if own:
-            ours["X-Interlock-Depth"] = str(delivery.depth + 1)
-        taken = {"x-interlock-depth", *_FRAMING, *map(str.lower, ours)}
+        taken = {*_FRAMING, *map(str.lower, ours)}
         theirs = {name: value for name, value in self._written_headers().items() if name.lower() not in taken}
         return Request(verb, url.copy_with(userinfo=b""), _merged(headers, theirs, ours), body)
 

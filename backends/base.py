@@ -38,7 +38,7 @@ class Resources:
     own_addresses: frozenset[str] = frozenset()
     """`scheme://host[:port]` of our own API: calls to it are authenticated by us, and never private."""
     access_token: str | None = field(default=None, repr=False)
-    """A machine token for calls to our own API."""
+    """A machine token for calls to our own API; it says which run causes the call, so that loops end."""
     http: httpx.AsyncBaseTransport = field(default_factory=open_transport, repr=False)
     """The way out. A transport, not a client: a client keeps cookies between runs and logs URLs with their secrets."""
     allow_private: bool = True
@@ -72,8 +72,6 @@ class Delivery:
 
     run_id: str
     legacy_message: Document
-    depth: int = 0
-    """How many runs caused each other before this one; goes along to our own API so that loops end."""
 
 
 @dataclass(frozen=True)

@@ -182,9 +182,9 @@ Invoke = Callable[..., Awaitable[backends.Receipt]]
 def invoke() -> Invoke:
     """Invokes a rendered method; what is named beside it goes to its resources."""
 
-    async def invoke(document: dict[str, JsonValue], *, depth: int = 0, **using: object) -> backends.Receipt:
+    async def invoke(document: dict[str, JsonValue], **using: object) -> backends.Receipt:
         method = backends.parse_rendered(document)
-        delivery = backends.Delivery("r_0123456789abcdef", {"action": "legacy", "trägt": [1.0]}, depth)
+        delivery = backends.Delivery("r_0123456789abcdef", {"action": "legacy", "trägt": [1.0]})
         return await method.invoke(delivery, backends.Resources(signing_secret=SECRET, **using))  # type: ignore[arg-type]
 
     return invoke

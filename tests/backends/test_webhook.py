@@ -80,7 +80,7 @@ async def test_headers_of_a_delivery(peer: "Peer", invoke: "Invoke") -> None:
     }
     assert {name: headers.get(name) for name in expected} == expected
     assert verify(SECRET, peer.asked.body, headers, datetime.now(UTC)), "our signature wins"
-    assert not {"x-nothing", "x-interlock-depth", "transfer-encoding", "authorization"} & set(headers)
+    assert not {"x-nothing", "transfer-encoding", "authorization"} & set(headers)
 
 
 @pytest.mark.parametrize(
@@ -148,12 +148,9 @@ async def test_credentials_in_the_url_become_basic_authorization(peer: "Peer", i
 
 async def test_our_own_api_is_called_as_the_organization(peer: "Peer", invoke: "Invoke") -> None:
     own = {"own_addresses": frozenset({peer.url.upper()}), "access_token": "machine-token", "allow_private": False}
-    await invoke(
-        webhook(f"{peer.url}/v1/actions/x/runs?run_as=a@b.c", headers={"X-Interlock-Depth": 0}), depth=4, **own
-    )
+    await invoke(webhook(f"{peer.url}/v1/actions/x/runs?run_as=a@b.c"), **own)
     assert peer.asked.target == "/v1/actions/x/runs?run_as=a@b.c"
     assert peer.asked.headers["authorization"] == "Bearer machine-token"
-    assert peer.asked.headers["x-interlock-depth"] == "5"
     assert (peer.asked.body, peer.asked.headers["content-length"]) == (b"", "0"), "never the legacy message"
 
     peer.received.clear()
