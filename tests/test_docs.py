@@ -8,6 +8,7 @@ import base64
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -326,7 +327,8 @@ def checkout(directory: Path, api: int, temporal: int, ui: int, backend: int) ->
     (directory / ".venv/bin/temporal").symlink_to(Path(sys.prefix, "bin/temporal"))
     dev = directory / "scripts/dev"
     dev.parent.mkdir()
-    product = f"#!/bin/sh\ncd {directory}\nPYTHONPATH={ROOT} exec {sys.executable} -m cli.main"
+    here, root, python = (shlex.quote(str(place)) for place in (directory, ROOT, sys.executable))
+    product = f"#!/bin/sh\ncd {here}\nPYTHONPATH={root} exec {python} -m cli.main"
     dev.write_text(f"{product} dev --api-port {api} --temporal-port {temporal} --temporal-ui-port {ui}\n")
     (directory / ".venv/bin/interlock").write_text(f'{product} "$@"\n')
     for script in (dev, directory / ".venv/bin/interlock"):
@@ -344,10 +346,10 @@ async def test_the_commands_of_the_readme_do_what_it_says(tmp_path: Path) -> Non
     dev = Process("dev", (str(checkout(tmp_path, *ports)),), environment, tmp_path / "dev.out")
     asked = block["backend"].replace("examples/backend.py", f"examples/backend.py {ports[3]}")
     backend = Process("backend", ("bash", "-c", f"cd {tmp_path}\n{asked}"), environment, tmp_path / "backend.out")
-    kill = f"kill -9 {await started(dev, ports[0])}"
     assert block["kill"].count('kill -9 $(pgrep -of "cli.main dev")') == 1
 
     try:
+        kill = f"kill -9 {await started(dev, ports[0])}"
         backend.start()
         async with Shell(tmp_path, environment) as shell, httpx.AsyncClient() as http:
             await shell(block["token"])
