@@ -4,9 +4,13 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import AsyncIterator
+from base64 import b64encode
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from urllib.parse import unquote
 
+import httpx
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
@@ -16,7 +20,7 @@ from backends import parse_rendered
 from backends.base import Delivery, InvocationMethod, Receipt
 from domain import contexts
 from domain.actions import Action
-from domain.errors import BackendUnavailable, InterlockError, InvalidInvocation, Unavailable
+from domain.errors import BackendRefused, BackendUnavailable, InterlockError, InvalidInvocation, Unavailable
 from domain.runs import PLATFORM, Run, RunStatus
 from domain.secrets import Redactor
 from domain.templating import Template
@@ -34,6 +38,8 @@ class InvocationActivity:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._under_way: dict[str, asyncio.Task[Progress]] = {}
+        self._failures: Counter[str] = Counter()
+        """How often each run could not reach its backend; a worker that starts again counts anew, which is harmless."""
 
     @activity.defn
     async def invoke_backend(self, run_id: str) -> Progress:
@@ -45,57 +51,74 @@ class InvocationActivity:
         """
         task = self._under_way.get(run_id)
         if task is None:
-            task = self._under_way[run_id] = asyncio.create_task(self._deliver(run_id, activity.info().attempt))
+            task = self._under_way[run_id] = asyncio.create_task(self._deliver(run_id))
             task.add_done_callback(lambda _: self._under_way.pop(run_id, None))
         async with _heartbeat():
             # Shielded: what was sent cannot be taken back, so it is recorded even if nobody waits for it any more.
             return await asyncio.shield(task)
 
-    async def _deliver(self, run_id: str, attempt: int) -> Progress:
+    async def _deliver(self, run_id: str) -> Progress:
         async with self._services.database.read() as session:
             found = await runs.find(session, run_id)
             run = found.run
             action = await actions.version(session, found.action_id, run.interlock.action_version)
         if run.status is not RunStatus.IN_PROGRESS or found.delivered:
             return await self._record(run, Receipt())
-        template = action.template
-        plaintexts = await self._secrets(template)
-        redactor = Redactor(plaintexts.values())
+        redactor, lines = Redactor(()), list[str]()
         try:
-            method, run, warnings = await self._rendered(run, action, template, plaintexts)
+            plaintexts = await self._secrets(action.template)
+            redactor = Redactor(plaintexts.values())
+            method, run = await self._rendered(run, action, plaintexts, lines)
+            redactor = Redactor([*plaintexts.values(), *_made_of(method)] if plaintexts else ())
             receipt = await self._sent(method, run, action)
         except BackendUnavailable as fault:
-            if attempt < self._services.attempts:
+            self._failures[run_id] += 1
+            if self._failures[run_id] < self._services.attempts:
                 raise ApplicationError(redactor.text(str(fault)), type="BackendUnavailable") from None
-            receipt, warnings = _failed(fault), ()
+            receipt = _failed(fault)
         except Unavailable:
             raise
         except InterlockError as fault:
-            receipt, warnings = _failed(fault), ()
-        return await self._record(run, _redacted(receipt, redactor), lines=warnings)
+            receipt = _failed(fault)
+        self._failures.pop(run_id, None)
+        return await self._record(run, _redacted(receipt, redactor), lines=tuple(map(redactor.text, lines)))
 
     async def _secrets(self, template: Template) -> dict[str, str]:
+        """The plaintext of every secret, if the template names any.
+
+        Raises:
+            BackendRefused: one that the template seems to name cannot be decrypted.
+        """
         if not template.secret_programs:
             return {}
         async with self._services.database.read() as session:
             encrypted = await secrets.encrypted(session)
-        return {name: self._services.decrypt(value) for name, value in encrypted.items()}
+        decrypted = {name: self._services.decrypt(value) for name, value in encrypted.items()}
+        for name, plaintext in decrypted.items():
+            if plaintext is None and any(name in program for program in template.secret_programs):
+                raise BackendRefused(f"The secret {name} cannot be decrypted with the configured keys")
+        return {name: plaintext for name, plaintext in decrypted.items() if plaintext is not None}
 
     async def _rendered(
-        self, run: Run, action: Action, template: Template, plaintexts: dict[str, str]
-    ) -> tuple[InvocationMethod, Run, tuple[str, ...]]:
-        """The method to invoke, secrets and all; the run with its payload, which has none."""
+        self, run: Run, action: Action, plaintexts: dict[str, str], lines: list[str]
+    ) -> tuple[InvocationMethod, Run]:
+        """The method to invoke, secrets and all; the run with its payload, which has none; what to log, in `lines`."""
+        template = action.template
         if run.payload is not None and not template.secret_programs:
-            return parse_rendered(run.payload), run, ()  # what was checked at the request is what is sent
+            return parse_rendered(run.payload), run  # what was checked at the request is what is sent
         context = contexts.of_run(run, action)
         delivery = await template.rendered(context, self._services.evaluate, secrets=plaintexts, now=run.created_at)
+        lines += delivery.warnings
         if not isinstance(delivery.value, dict):
             raise InvalidInvocation("invocationMethod: is no object any more")
         method = parse_rendered(delivery.value)
-        if run.payload is None:  # it waited for approval
+        payload = run.payload
+        if payload is None:  # it waited for approval
             masked = await template.rendered(context, self._services.evaluate, secrets=None, now=run.created_at)
-            run = await self._released(run, masked.value, synchronous=method.synchronous())
-        return method, run, delivery.warnings
+            payload = masked.value if isinstance(masked.value, dict) else None
+        if payload != run.payload or method.synchronous() != run.interlock.synchronous:
+            run = await self._released(run, payload, synchronous=method.synchronous())
+        return method, run
 
     async def _released(self, run: Run, payload: Any, *, synchronous: bool) -> Run:
         at = self._services.now()
@@ -155,6 +178,14 @@ class InvocationActivity:
                     for line in (*lines, *receipt.log):
                         await runs.log(session, run.id, line, by=PLATFORM, at=at)
         return Progress(status=after.status)
+
+
+def _made_of(method: InvocationMethod) -> Iterator[str]:
+    """What we make of a method ourselves, and a backend may echo: the credentials of its URL as a header."""
+    credentials = httpx.URL(method.destination() or "").userinfo
+    if credentials:
+        user, _, password = credentials.decode().partition(":")
+        yield b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
 
 
 def _failed(fault: InterlockError) -> Receipt:

@@ -8,6 +8,7 @@ from temporalio import activity
 
 from activities.services import Services
 from domain.approvals import Channel, Decision, DecisionState, Word
+from domain.documents import refuse_unfaithful
 from domain.errors import InterlockError, Unavailable
 from domain.models import Kept
 from domain.permissions import Permissions
@@ -53,6 +54,7 @@ class RunActivities:
         """Record an operator's decision or cancellation by the rules of the API; where the run stands then."""
         at = self._services.now()
         try:
+            refuse_unfaithful(word.said)
             if word.signal == "decide":
                 await self._decide(word, at)
             else:

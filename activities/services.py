@@ -17,8 +17,8 @@ class Services:
     evaluate: Evaluator
     resources: Resources
     """What backends use; the access token is added per run, because it says which run caused the call."""
-    decrypt: Callable[[str], str]
-    """Turns a stored secret into its plaintext, for the memory of one activity."""
+    decrypt: Callable[[str], str | None]
+    """Turns a stored secret into its plaintext, for the memory of one activity; None if no configured key fits."""
     access_token: Callable[[str, int], str]
     """A short-lived token of the organization for calls to our own API, given the run and its depth."""
     attempts: int

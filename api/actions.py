@@ -92,7 +92,7 @@ async def replace_action(
     """A new version of the action; runs that exist go on with theirs. Another `identifier` renames it."""
     definition = _parsed(document)
     async with services.database.write() as session:
-        before, _ = await actions.get(session, action_id)
+        before, _ = await actions.get(session, action_id, to_change=True)
         if definition.trigger.type != before.definition.trigger.type:
             raise InvalidRequest("trigger.type: cannot change; delete the action and create it again")
         after = _version(definition, of=before, by=caller.id, at=now)
@@ -104,7 +104,7 @@ async def replace_action(
 async def delete_action(action_id: str, caller: AdminCaller, services: Services, now: Now) -> Document:
     """Delete the action. Its runs stay; those that wait for approval end with FAILURE."""
     async with services.database.write() as session:
-        action, _ = await actions.get(session, action_id)
+        action, _ = await actions.get(session, action_id, to_change=True)
         ended = await actions.remove(session, action, by=caller.id, at=now, origin=Source.API)
     for run in ended:
         await services.driver.try_wake(run)
@@ -125,7 +125,7 @@ async def patch_permissions(
 ) -> Document:
     """Replace the lists that are named; the others stay. `"policy": null` drops a policy."""
     async with services.database.write() as session:
-        action, permissions = await actions.get(session, action_id)
+        action, permissions = await actions.get(session, action_id, to_change=True)
         permissions = permissions.patched(patch)
         await actions.put_permissions(session, action.id, permissions)
     return {"ok": True, "permissions": permissions.model_dump(mode="json")}

@@ -110,7 +110,10 @@ Caller = Annotated[CallerValue, Depends(_caller)]
 CausedBy = Annotated[Cause, Depends(_cause)]
 
 
-async def _admin(caller: Caller) -> CallerValue:
+async def _admin(caller: Caller, cause: CausedBy) -> CallerValue:
+    if cause.run_id:
+        # A template may lead a backend's call astray; it must not end up changing definitions or secrets.
+        raise Forbidden(f"this access token was given to the backend of run {cause.run_id}, which may not do this")
     if not caller.is_admin:
         raise Forbidden(f"only Admins and the organization's credentials may do this, and {caller.name} is neither")
     return caller

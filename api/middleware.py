@@ -3,10 +3,11 @@
 import secrets
 from urllib.parse import parse_qsl, urlencode
 
+from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import answer, status_of
-from domain.errors import TooLarge
+from domain.errors import InterlockError, NotFound, TooLarge
 
 
 class Door:
@@ -32,15 +33,20 @@ class Door:
                 message["headers"] = [*message["headers"], (b"x-trace-id", trace)]
             await send(message)
 
+        if "\x00" in scope["path"]:  # which no identifier has, and not every database can be asked about
+            await self._refused(NotFound("Path", scope["path"]))(scope, receive, named)
+            return
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self._limit:
-            error = TooLarge(self._limit)
-            await answer(status_of(error), error.code, str(error))(scope, receive, named)
+            await self._refused(TooLarge(self._limit))(scope, receive, named)
             return
         if any(not pair.partition(b"=")[2] for pair in scope["query_string"].split(b"&")):
             pairs = parse_qsl(scope["query_string"].decode("latin-1"))  # which leaves out empty values
             scope = {**scope, "query_string": urlencode(pairs).encode()}
         await self._app(scope, self._limited(receive), named)
+
+    def _refused(self, error: InterlockError) -> JSONResponse:
+        return answer(status_of(error), error.code, str(error))
 
     def _limited(self, receive: Receive) -> Receive:
         seen = 0

@@ -1,6 +1,6 @@
 """Runs: ask for one, read them, report about them."""
 
-import hashlib
+import hmac
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -106,7 +106,7 @@ async def create_run(
             if not caller.machine:
                 raise Forbidden("run_as works with the organization's credentials only, not with personal ones")
             caller = caller.acting_for(await users.by_email(session, run_as))
-        repeatable = _repeatable(action_id, request, caller, idempotency_key)
+        repeatable = _repeatable(action_id, request, caller, idempotency_key, services)
         if repeatable and (known := await runs.by_key(session, repeatable.key)):
             return _repeated(known, repeatable)
         action, permissions = await actions.get(session, action_id)
@@ -124,9 +124,9 @@ async def create_run(
     warnings: tuple[str, ...] = ()
     if run.status is RunStatus.IN_PROGRESS:
         run, warnings = await _rendered(run, action, services)
-    restricted = action.definition.allow_anyone_to_view_runs is False
     try:
         async with services.database.write() as session:
+            restricted = await actions.is_restricted(session, action)
             await runs.create(session, run, action_id=action.id, restricted=restricted, request=repeatable)
             for warning in warnings:
                 await runs.log(session, run.id, warning, by=PLATFORM, at=now)
@@ -283,11 +283,9 @@ async def _rendered(run: Run, action: Action, services: ApiServices) -> tuple[Ru
     payload = rendering.value
     if not isinstance(payload, dict):
         raise InvalidInvocation("invocationMethod: is no object any more")
-    masked = {str(path[0]) for path in rendering.masked_paths if path}
-    if masked & {"url", "method", "agent", "synchronized"}:
-        return run.model_copy(
-            update={"payload": payload}
-        ), rendering.warnings  # only the delivery can tell whether it is valid
+    if {str(path[0]) for path in rendering.masked_paths if path} & {"agent", "synchronized"}:
+        # Only the delivery can tell what these are, and whether the method is valid.
+        return run.model_copy(update={"payload": payload}), rendering.warnings
     rendered = backends.parse_rendered(payload)
     if destination := rendered.destination():
         settings = services.settings
@@ -301,13 +299,17 @@ async def _rendered(run: Run, action: Action, services: ApiServices) -> tuple[Ru
     return run.model_copy(update={"payload": payload, "interlock": driving}), rendering.warnings
 
 
-def _repeatable(action_id: str, request: RunRequest, caller: CallerValue, key: str | None) -> runs.Request | None:
+def _repeatable(
+    action_id: str, request: RunRequest, caller: CallerValue, key: str | None, services: ApiServices
+) -> runs.Request | None:
     if key is None:
         return None
     asked = documents.canonical([action_id, request.model_dump(mode="json", exclude_unset=True)])
+    # Keyed, because the request may hold a short secret that a plain digest would let somebody guess.
+    secret = services.organization.client_secret.encode()
     return runs.Request(
-        key=hashlib.sha256("\0".join((caller.client, caller.id, key)).encode()).hexdigest(),
-        digest=hashlib.sha256(asked.encode()).hexdigest(),
+        key=hmac.digest(secret, "\0".join((caller.client, caller.id, key)).encode(), "sha256").hex(),
+        digest=hmac.digest(secret, asked.encode(), "sha256").hex(),
     )
 
 

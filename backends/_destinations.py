@@ -71,8 +71,11 @@ class Rules:
     own_addresses: frozenset[str] = frozenset()
 
     def is_own(self, url: httpx.URL) -> bool:
-        """Whether the URL is one of our own API: same scheme, host and port."""
-        return _origin(url) in {_origin(httpx.URL(address)) for address in self.own_addresses}
+        """Whether the URL is one of our own API: same scheme, host and port, and a path below ours."""
+        return any(
+            _origin(url) == _origin(own) and f"{url.path}/".startswith(f"{own.path.rstrip('/')}/")
+            for own in map(httpx.URL, self.own_addresses)
+        )
 
     def refusal(self, url: httpx.URL, address: Address) -> str | None:
         """Why this address of the URL's host may not be called; None when it may."""

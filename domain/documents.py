@@ -32,7 +32,7 @@ def parse(data: bytes) -> JsonValue:
         value: JsonValue = from_json(data, allow_inf_nan=False)
     except ValueError as error:
         raise InvalidRequest(f"the body is not valid JSON: {error}") from None
-    _refuse_unfaithful(value, 0)
+    refuse_unfaithful(value, 0)
     return value
 
 
@@ -52,7 +52,12 @@ def _integral(value: JsonValue) -> JsonValue:
     return value
 
 
-def _refuse_unfaithful(value: JsonValue, depth: int) -> None:
+def refuse_unfaithful(value: JsonValue, depth: int = 0) -> None:
+    """Refuse a value that cannot be stored and sent on faithfully.
+
+    Raises:
+        InvalidRequest: says what is in it.
+    """
     match value:
         case str() if "\x00" in value:
             raise InvalidRequest("the body holds a NUL character, which no text may contain")
@@ -64,8 +69,8 @@ def _refuse_unfaithful(value: JsonValue, depth: int) -> None:
             raise InvalidRequest(f"the body nests deeper than {MAX_DEPTH} levels")
         case dict():
             for key, item in value.items():
-                _refuse_unfaithful(key, depth)
-                _refuse_unfaithful(item, depth + 1)
+                refuse_unfaithful(key, depth)
+                refuse_unfaithful(item, depth + 1)
         case list():
             for item in value:
-                _refuse_unfaithful(item, depth + 1)
+                refuse_unfaithful(item, depth + 1)

@@ -19,7 +19,7 @@ InterlockError
 ├── RunNotWaitingForApproval     nobody is asked (any more)
 ├── RunSynchronized              the backend's answer decides, not a report
 ├── IdempotencyKeyReused         the same key came with another request
-├── Unavailable                  a part we need does not answer; nothing was changed
+├── Unavailable                  a part we need does not answer; nothing is half done
 └── BackendFault                 the backend could not be invoked
     ├── BackendUnavailable       it may pass: the request provably never reached the peer
     └── BackendRefused           it will not
@@ -159,7 +159,7 @@ class IdempotencyKeyReused(InterlockError):
 
 
 class Unavailable(InterlockError):
-    """A part we need (SQL, the jq pool) does not answer. Nothing was changed: try again."""
+    """A part we need (SQL, the jq pool) does not answer. All of the request was done, or nothing."""
 
     code = "service_unavailable"
 

@@ -39,7 +39,7 @@ class ActionId(Identifier):
     """Of an action, self-service or automation. `runs` is a route and therefore taken."""
 
     __slots__ = ()
-    PATTERN = r"^(?!\.{1,2}$)(?!runs$)[\p{L}0-9@_.+:=-]+$"
+    PATTERN = r"^(?!\.{1,2}$)(?!runs$)[\p{L}0-9@_.+:=-]{1,255}$"
     KIND = "action identifier"
 
 

@@ -33,7 +33,10 @@ class Redactor:
         spellings = {spelling for value in long for spelling in _spellings(value)}
         # Longest first: a secret that is part of another must not leave the other's rest behind.
         self._spellings = sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
-        self._anywhere = regex.compile("|".join(map(regex.escape, self._spellings))) if spellings else None
+        self._anywhere = (
+            # In any case: names of hosts come back in lower case.
+            regex.compile("|".join(map(regex.escape, self._spellings)), regex.IGNORECASE) if spellings else None
+        )
 
     def text(self, text: str) -> str:
         """The text without secret values."""

@@ -12,9 +12,8 @@ from typing import Any, Self
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
-from domain.approvals import is_required
 from domain.errors import Unavailable
 from domain.runs import Run, RunStatus
 from runtime.settings import Settings
@@ -112,7 +111,8 @@ class RunDriver:
         except (RPCError, RuntimeError) as error:  # the latter is a first connection that fails
             cause = error.status.name if isinstance(error, RPCError) else "no connection"
             log.warning("temporal call failed", extra={"call": what, "run_id": run.id, "cause": cause})
-            self._paused_until = time.monotonic() + _PAUSE_SECONDS
+            if not (isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT):
+                self._paused_until = time.monotonic() + _PAUSE_SECONDS
             return False
         self._told[what, run.status].append(run.id)
         return True
@@ -152,7 +152,7 @@ def _input(run: Run, delivery_time_limit: timedelta) -> ActionRunInput:
     return ActionRunInput(
         run_id=run.id,
         requested_at=run.created_at,
-        waits_for_approval=is_required(run.required_approval),
+        waits_for_approval=run.status is RunStatus.WAITING_FOR_APPROVAL,
         approval_time_limit=driving.approval_time_limit,
         run_time_limit=driving.run_time_limit,
         approvers=_people(len(driving.approvers)),

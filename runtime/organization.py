@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import DBAPIError
 
-from domain.errors import Unavailable
+from domain.errors import IdentifierTaken, Unavailable
 from domain.identifiers import new
 from runtime.settings import Settings
 from store import organizations
@@ -39,16 +39,21 @@ async def ensure_organization(settings: Settings, database: Database) -> Organiz
         KeyFault: its credentials were encrypted with a key that is not configured.
     """
     vault = settings.keys.vault
-    async with database.write() as session:
+    async with database.read() as session:
         stored = await organizations.get(session)
-        if stored is None:
-            stored = organizations.Stored(
-                id=new("org"),
-                client_id=secrets.token_urlsafe(24),
-                client_secret=vault.encrypt(secrets.token_urlsafe(48)),
-                document={"name": "Interlock", "settings": {}},
-            )
-            await organizations.create(session, stored)
+    if stored is None:
+        made = organizations.Stored(
+            id=new("org"),
+            client_id=secrets.token_urlsafe(24),
+            client_secret=vault.encrypt(secrets.token_urlsafe(48)),
+            document={"name": "Interlock", "settings": {}},
+        )
+        try:
+            async with database.write() as session:
+                await organizations.create(session, made)
+            stored = made
+        except IdentifierTaken:
+            return await ensure_organization(settings, database)
     return Organization(stored.id, stored.client_id, vault.decrypt(stored.client_secret))
 
 

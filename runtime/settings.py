@@ -101,8 +101,8 @@ class Settings(BaseSettings):
     access_token_lifetime: Duration = timedelta(hours=3)
     """How long an access token is good for."""
 
-    webhook_timeout: Duration = timedelta(seconds=30)
-    """How long one attempt to invoke a backend may take."""
+    webhook_timeout: Annotated[Duration, Field(le=timedelta(minutes=10))] = timedelta(seconds=30)
+    """How long one attempt to invoke a backend may take, at most ten minutes. A worker that stops waits that long."""
 
     webhook_attempts: Positive = 3
     """How often a backend is tried before its run fails."""

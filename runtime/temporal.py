@@ -42,6 +42,7 @@ SEARCH_ATTRIBUTES = (ACTION, BLUEPRINT, ENTITY, REQUESTER, SOURCE)
 """All that are registered, all of them keywords; set once, at start. They are never encrypted: no secrets."""
 
 DEFAULT_ADDRESS = "localhost:7233"
+_LONGEST_ATTRIBUTE = 200
 
 
 def search_attributes(
@@ -52,9 +53,11 @@ def search_attributes(
     requester: str | None = None,
     source: str | None = None,
 ) -> TypedSearchAttributes:
-    """What operators find a workflow by; what is None is left out."""
+    """What operators find a workflow by; what is None is left out, and what is long is cut: the server has a limit."""
     values = zip(SEARCH_ATTRIBUTES, (action, blueprint, entity, requester, source), strict=True)
-    return TypedSearchAttributes([SearchAttributePair(key, value) for key, value in values if value is not None])
+    return TypedSearchAttributes(
+        [SearchAttributePair(key, value[:_LONGEST_ATTRIBUTE]) for key, value in values if value is not None]
+    )
 
 
 class EncryptingCodec(PayloadCodec):

@@ -14,12 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from domain.errors import Unavailable
+from domain.errors import InvalidRequest, Unavailable
 from store import sqlite
 
 log = logging.getLogger(__name__)
 
 _BUSY_MILLISECONDS = 10_000
+_NO_SUCH_CHARACTER = "22021"
 
 
 class Database:
@@ -28,7 +29,7 @@ class Database:
     SQLite takes one writer at a time, so a write waits for the one before it instead of failing half-way.
 
     Raises (both):
-        domain.errors.Unavailable: the database does not answer; nothing was changed.
+        domain.errors.Unavailable: the database does not answer; all of it was done, or nothing.
     """
 
     def __init__(self, url: str) -> None:
@@ -89,7 +90,11 @@ class _outages:  # noqa: N801 - reads as a statement
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, PoolTimeout | OSError) or (isinstance(error, DBAPIError) and _is_outage(error)):
             log.error("database unavailable", extra={"cause": type(getattr(error, "orig", None) or error).__name__})
-            raise Unavailable("the database does not answer; nothing was changed, try again") from None
+            raise Unavailable(
+                "the database does not answer; all of this was done or nothing, so look or ask again"
+            ) from None
+        if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") == _NO_SUCH_CHARACTER:
+            raise InvalidRequest("a text holds a character that cannot be stored, such as NUL") from None
 
 
 def _is_outage(error: DBAPIError) -> bool:
@@ -107,6 +112,7 @@ def writing(engine: AsyncEngine) -> AsyncEngine:
 def create_engine(url: str) -> AsyncEngine:
     """An engine with our rules: on SQLite, one writer at a time, which waits for its turn at BEGIN."""
     common: dict[str, Any] = {
+        "hide_parameters": True,  # they are people's inputs, and errors end up in logs
         "json_serializer": lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")),
     }
     if not url.startswith("sqlite"):
@@ -117,7 +123,7 @@ def create_engine(url: str) -> AsyncEngine:
             max_overflow=10,
             pool_timeout=5,
             pool_pre_ping=True,
-            connect_args={"timeout": 5},
+            connect_args={"timeout": 5, "command_timeout": 30},
             **common,
         )
     engine = create_async_engine(

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.documents import Document
+from domain.errors import IdentifierTaken
 from store.tables import OrganizationRow
 
 
@@ -26,7 +28,11 @@ async def get(session: AsyncSession) -> Stored | None:
 
 
 async def create(session: AsyncSession, organization: Stored) -> None:
-    """Insert the organization."""
+    """Insert the organization.
+
+    Raises:
+        IdentifierTaken: another process has done so meanwhile.
+    """
     session.add(
         OrganizationRow(
             id=organization.id,
@@ -35,4 +41,7 @@ async def create(session: AsyncSession, organization: Stored) -> None:
             document=organization.document,
         )
     )
-    await session.flush()
+    try:
+        await session.flush()
+    except IntegrityError:
+        raise IdentifierTaken("Organization", organization.id) from None

@@ -252,7 +252,8 @@ async def leased(session: AsyncSession, *, before: datetime, now: datetime, limi
             .with_for_update(skip_locked=True)
         )
     ).all()
-    await session.exec(update(RunRow).where(col(RunRow.id).in_([row.id for row in rows])).values(pending_since=now))
+    if rows:
+        await session.exec(update(RunRow).where(col(RunRow.id).in_([row.id for row in rows])).values(pending_since=now))
     return [(Run.model_validate(row.document), cast(Pending, row.pending)) for row in rows]
 
 
@@ -270,11 +271,11 @@ async def told(session: AsyncSession, run_ids: Sequence[str], what: Pending, sta
 
 
 async def untold(session: AsyncSession, run_ids: Sequence[str], *, now: datetime) -> None:
-    """Note that the workflows of these runs have to be started (again)."""
+    """Note that the workflows of these runs have to be started again, and told to look at the row."""
     await session.exec(
         update(RunRow)
         .where(col(RunRow.id).in_(run_ids), col(RunRow.pending).is_(None))
-        .values(pending="start", pending_since=now)
+        .values(pending="wake", pending_since=now)
     )
 
 

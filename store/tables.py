@@ -42,6 +42,8 @@ class OrganizationRow(SQLModel, table=True):
     __tablename__ = "organizations"
 
     id: str = Field(primary_key=True)
+    only: bool = Field(default=True, unique=True)
+    """The same in every row, so that there is one: of two processes that set up, one wins for both."""
     client_id: str = Field(unique=True)
     client_secret: str
     """Encrypted: it also signs webhooks and encrypts secret inputs, so it must be recoverable."""

@@ -18,6 +18,7 @@ from domain.jq import Evaluator
 from runtime.clock import now
 from runtime.driver import RunDriver
 from runtime.jq_pool import jq_pool
+from runtime.keys import KeyFault
 from runtime.organization import Organization, wait_for_organization
 from runtime.settings import Settings
 from runtime.tasks import unless
@@ -26,10 +27,12 @@ from runtime.tokens import Claims, Tokens
 from store.database import Database
 from worker.relay import Relay
 from workflows.action_run import ActionRun
+from workflows.calls import SILENCE
 
 log = logging.getLogger(__name__)
 
-_GRACEFUL = timedelta(seconds=35)
+_TOKEN_SPARE = timedelta(minutes=1)
+_HEARTBEATS_AT_MOST_EVERY = timedelta(seconds=2)
 _RETRY_SECONDS = 2.0
 
 
@@ -85,7 +88,15 @@ def services(
 
     def access_token(run_id: str, depth: int) -> str:
         claims = Claims(organization.client_id, organization.id, machine=True, run_id=run_id, depth=depth)
-        return tokens.issue(claims, at=now())
+        return tokens.issue(claims, at=now(), lifetime=settings.webhook_timeout + _TOKEN_SPARE)
+
+    vault = settings.keys.vault
+
+    def decrypt(closed: str) -> str | None:
+        try:
+            return vault.decrypt(closed)
+        except KeyFault:
+            return None
 
     return Services(
         database=database,
@@ -99,7 +110,7 @@ def services(
             timeout=settings.webhook_timeout,
             response_limit=settings.response_limit_bytes,
         ),
-        decrypt=settings.keys.vault.decrypt,
+        decrypt=decrypt,
         access_token=access_token,
         attempts=settings.webhook_attempts,
         now=now,
@@ -125,7 +136,9 @@ def create_worker(settings: Settings, client: Client, services: Services, *, san
         ],
         workflow_runner=SandboxedWorkflowRunner() if sandboxed else UnsandboxedWorkflowRunner(),
         max_cached_workflows=settings.max_cached_workflows,
-        graceful_shutdown_timeout=_GRACEFUL,
+        # A delivery under way is finished first: nobody else should think that it has to be sent again.
+        graceful_shutdown_timeout=settings.webhook_timeout + SILENCE,
+        max_heartbeat_throttle_interval=_HEARTBEATS_AT_MOST_EVERY,
     )
 
 

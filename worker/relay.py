@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
+from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
@@ -22,6 +23,7 @@ _POLL_SECONDS = 1.0
 _BATCH = 200
 _AT_ONCE = 16
 _SWEEP_SECONDS = 300.0
+_RETRY_SECONDS = 5.0
 _STOPPED = {
     WorkflowExecutionStatus.TERMINATED: "An operator terminated its workflow",
     WorkflowExecutionStatus.FAILED: "Its workflow failed",
@@ -42,23 +44,27 @@ class Relay:
 
     async def run(self) -> None:
         """Work until cancelled. An outage of SQL or Temporal only costs time."""
-        next_sweep = 0.0
-        loop = asyncio.get_running_loop()
+        # Side by side: a listing that is slow or fails keeps nobody from being told.
+        await asyncio.gather(self._again(self._relay_all, _POLL_SECONDS), self._again(self.sweep, _SWEEP_SECONDS))
+
+    async def _again(self, work: Callable[[], Coroutine[Any, Any, None]], pause: float) -> None:
         while True:
+            wait = pause
             try:
-                if loop.time() >= next_sweep:
-                    await self.sweep()
-                    next_sweep = loop.time() + _SWEEP_SECONDS
-                while await self.relay_once():
-                    pass
+                await work()
             except Unavailable:
-                pass
+                wait = min(pause, _RETRY_SECONDS)
             except RPCError as error:
                 log.warning("relay waits for temporal", extra={"cause": error.status.name})
+                wait = min(pause, _RETRY_SECONDS)
             except Exception:
                 # Nobody else does this work, so it goes on, and says what happened.
                 log.exception("relay failed, and goes on")
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(wait)
+
+    async def _relay_all(self) -> None:
+        while await self.relay_once():
+            pass
 
     async def relay_once(self) -> bool:
         """Tell the workflows that have been waiting longest; whether there may be more of them."""

@@ -84,7 +84,7 @@ INVOKE_TIME_LIMIT = timedelta(minutes=15)
 INVOKE_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
 """Retried for ever: the activity itself knows when a failure is final and settles the run."""
 
-SILENCE = timedelta(seconds=5)
+SILENCE = timedelta(seconds=10)
 """How long beyond the time limit of a delivery a worker may be silent before it counts as dead.
 
 A worker that lives but cannot reach Temporal has finished its call and recorded it in SQL by then, so whoever tries

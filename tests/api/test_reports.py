@@ -382,3 +382,21 @@ async def test_the_requester_can_withdraw_a_run_that_waits_and_other_members_can
     granted(await _patch(product, second, {"status": "FAILURE", "summary": "by an admin"}), "run")
     assert await asyncio.wait_for(product.temporal.get_workflow_handle(first).result(), 10) == "FAILURE"
     assert product.backend.calls == []
+
+
+async def test_a_synchronized_run_with_a_secret_in_its_address_cannot_be_reported(product: Product) -> None:
+    await product.api.post("/v1/organization/secrets", json={"secretName": "PLACE", "secretValue": "hook-of-ours"})
+    answered = asyncio.Event()
+
+    async def slow(call: Call) -> Response:
+        await answered.wait()
+        return JSONResponse({"done": True})
+
+    product.backend.answer = slow
+    await product.action(invocationMethod=product.webhook(url=product.backend.url + "/{{ .secrets.PLACE }}"))
+    run = await product.start()
+    assert (await product.backend.called()).path == "/hook-of-ours"
+    refusal = await product.api.patch(f"/v1/actions/runs/{run['id']}", json={"status": "FAILURE"})
+    answered.set()
+    assert (refusal.status_code, refusal.json()["error"]) == (422, "run_synchronized_error")
+    assert (await product.until(run["id"]))["status"] == "SUCCESS"

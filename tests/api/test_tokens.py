@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from domain.jq import Evaluator
+from runtime.tokens import Claims, Tokens
 from tests.api.answers import granted, refused
 from tests.support.databases import SqliteTemplate
 from tests.support.product import Product, running
@@ -176,3 +178,23 @@ async def test_a_token_of_another_organization_is_refused(
 async def test_health_needs_no_token(product: Product, path: str) -> None:
     product.api.headers.pop("Authorization")
     assert (await product.api.get(path)).json()["ok"] is True
+
+
+async def test_a_token_given_to_a_backend_starts_runs_and_administers_nothing(product: Product) -> None:
+    await product.action()
+    tokens = Tokens(product.settings.keys.token_keys, timedelta(minutes=1))
+    organization = product.organization
+    claims = Claims(organization.client_id, organization.id, machine=True, run_id="r_0123456789abcdef", depth=3)
+    headers = {"Authorization": f"Bearer {tokens.issue(claims, at=datetime.now(UTC))}"}
+    secret = {"secretName": "X", "secretValue": "y"}
+    for method, path, body in (
+        ("POST", "/v1/organization/secrets", secret),
+        ("DELETE", "/v1/actions/deploy", None),
+        ("PATCH", "/v1/actions/deploy/permissions", {"execute": {"roles": []}}),
+    ):
+        answer = await product.api.request(method, path, json=body, headers=headers)
+        assert answer.status_code == 403, path
+        assert "r_0123456789abcdef" in answer.json()["message"]
+    started = await product.api.post("/v1/actions/deploy/runs", json={"properties": {}}, headers=headers)
+    assert started.status_code == 202
+    assert started.json()["run"]["interlock"]["depth"] == 4

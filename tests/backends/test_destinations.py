@@ -6,6 +6,7 @@ from socket import EAI_AGAIN, EAI_NONAME, gaierror
 from typing import TYPE_CHECKING
 
 import anyio
+import httpx
 import pytest
 
 import backends
@@ -188,3 +189,20 @@ async def test_a_slow_name_service_does_not_hold_up_the_check(monkeypatch: pytes
     monkeypatch.setattr("backends._destinations._LOOK_UP_LIMIT", 0.05)
     with anyio.fail_after(5):
         await check_destination("https://hooks.example.test", allow_private=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "own"),
+    [
+        ("https://tools.example.com/interlock/v1/actions", True),
+        ("https://tools.example.com/interlock", True),
+        ("https://tools.example.com:443/interlock/", True),
+        ("https://tools.example.com/interlock-too", False),
+        ("https://tools.example.com/interlock/../other", False),
+        ("https://tools.example.com/other", False),
+        ("http://tools.example.com/interlock/v1", False),
+    ],
+)
+def test_our_own_api_is_what_lies_below_our_own_address(url: str, own: bool) -> None:
+    rules = Rules(own_addresses=frozenset({"https://tools.example.com/interlock"}))
+    assert rules.is_own(httpx.URL(url)) is own

@@ -75,3 +75,9 @@ def test_no_secret_survives(secrets: list[str], before: str, after: str) -> None
         redacted = redactor.text(before + secret + after)
         # What is left of the mask itself may look like a secret made of asterisks.
         assert secret not in redacted.replace(MASK, "\x00\x01") or set(secret) <= {"*", "\x00", "\x01"}
+
+
+def test_a_secret_is_found_in_any_case() -> None:
+    assert (
+        Redactor(["S3cret-Host"]).text("s3cret-host.example.com has no address") == f"{MASK}.example.com has no address"
+    )

@@ -8,7 +8,7 @@ import pytest
 from sqlmodel import col, select
 
 from domain.approvals import Decision, DecisionState, RequiredApproval
-from domain.errors import NotFound, RunExhausted, RunNotWaitingForApproval
+from domain.errors import InvalidRequest, NotFound, RunExhausted, RunNotWaitingForApproval
 from domain.runs import Driving, Report, Run, RunStatus
 from store import actions, approvals, runs
 from store.database import Database
@@ -60,6 +60,18 @@ async def test_a_run_that_is_not_there_is_not_found(database: Database) -> None:
     with pytest.raises(NotFound):
         async with database.write() as session:
             await runs.change(session, "r_0000000000000000", lambda run: run, origin="API")
+
+
+async def test_a_text_that_cannot_be_stored_is_refused_or_matches_nothing(database: Database) -> None:
+    async def look() -> list[Run]:
+        async with database.read() as session:
+            return await runs.listed(session, runs.Filters(entity="a\x00b"))
+
+    if database.is_sqlite:
+        assert await look() == []
+    else:
+        with pytest.raises(InvalidRequest, match="NUL"):
+            await look()
 
 
 async def test_of_many_racing_reports_exactly_one_settles_the_run(database: Database, at: datetime) -> None:

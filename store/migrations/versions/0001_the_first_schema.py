@@ -69,11 +69,13 @@ def upgrade() -> None:
     op.create_table(
         "organizations",
         sa.Column("id", sa.String(), nullable=False),
+        sa.Column("only", sa.Boolean(), nullable=False),
         sa.Column("client_id", sa.String(), nullable=False),
         sa.Column("client_secret", sa.String(), nullable=False),
         sa.Column("document", sa.JSON(none_as_null=True), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("client_id"),
+        sa.UniqueConstraint("only"),
     )
     op.create_table(
         "run_logs",

@@ -1,0 +1,112 @@
+"""The relay: whatever workflows were not told, and those that are gone, on a real Temporal server."""
+
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError
+from temporalio.testing import WorkflowEnvironment
+
+from backends import open_transport
+from domain.jq import Evaluator
+from runtime.embedded import DEV_SERVER_FLAGS
+from runtime.temporal import SEARCH_ATTRIBUTES
+from store import runs
+from tests.support.processes import eventually
+from tests.support.product import Product, running
+from worker.main import create_worker, services
+from worker.relay import Relay
+
+
+@pytest.fixture
+async def product(evaluate: Evaluator, sqlite_url: str) -> AsyncIterator[Product]:
+    """The product without a worker, on a server that can list its workflows."""
+    async with (
+        await WorkflowEnvironment.start_local(
+            dev_server_existing_path=str(Path(sys.prefix, "bin", "temporal")),
+            dev_server_extra_args=list(DEV_SERVER_FLAGS),
+            dev_server_log_level="error",
+            search_attributes=SEARCH_ATTRIBUTES,
+            data_converter=pydantic_data_converter,
+        ) as server,
+        running(server, evaluate, sqlite_url, worker=False) as product,
+    ):
+        yield product
+
+
+async def lose(product: Product, run_id: str) -> None:
+    """Delete the workflow of the run, as if Temporal had lost its data."""
+    request = DeleteWorkflowExecutionRequest(
+        namespace="default", workflow_execution=WorkflowExecution(workflow_id=run_id)
+    )
+    await product.temporal.workflow_service.delete_workflow_execution(request)
+
+    async def gone() -> bool | None:
+        try:
+            await product.temporal.get_workflow_handle(run_id).describe()
+        except RPCError:
+            return True
+        return None
+
+    await eventually("the workflow is gone", gone)
+
+
+async def told(product: Product) -> None:
+    """Wait until the driver has noted everything it told."""
+
+    async def all_told() -> bool | None:
+        async with product.database.write() as session:
+            return None if await runs.leased(session, before=now(), now=now(), limit=10) else True
+
+    from runtime.clock import now
+
+    await eventually("everything is told", all_told)
+
+
+@pytest.mark.parametrize("approved", [False, True])
+async def test_a_run_whose_workflow_is_lost_goes_on(product: Product, evaluate: Evaluator, approved: bool) -> None:
+    await product.action(requiredApproval=True)
+    run_id = (await product.start())["id"]
+    if approved:
+        await product.api.patch(f"/v1/actions/runs/{run_id}/approval", json={"status": "APPROVE"})
+    await told(product)
+    await lose(product, run_id)
+
+    relay: Relay = product.relay
+    await relay.sweep()
+    await relay.relay_once()
+    async with open_transport() as http:
+        given = services(product.settings, product.database, evaluate, product.organization, http)
+        async with create_worker(product.settings, product.temporal, given, sandboxed=True):
+            if not approved:
+                assert (await product.get(run_id))["status"] == "WAITING_FOR_APPROVAL"
+                await product.api.patch(f"/v1/actions/runs/{run_id}/approval", json={"status": "APPROVE"})
+            assert (await product.until(run_id))["status"] == "SUCCESS"
+    assert len(product.backend.calls) == 1
+
+
+async def test_a_run_whose_workflow_was_terminated_says_so(product: Product) -> None:
+    await product.action()
+    run_id = (await product.start())["id"]
+    await told(product)
+    await product.temporal.get_workflow_handle(run_id).terminate("an operator had enough")
+
+    async def swept() -> bool | None:
+        await product.relay.sweep()
+        return (await product.get(run_id))["status"] == "FAILURE" or None
+
+    await eventually("the sweep has seen it", swept)
+    assert (await product.get(run_id))["summary"] == "An operator terminated its workflow"
+
+
+async def test_a_sweep_leaves_runs_alone_whose_workflows_are_there(product: Product) -> None:
+    await product.action()
+    run_id = (await product.start())["id"]
+    await told(product)
+    await product.relay.sweep()
+    assert (await product.get(run_id))["status"] == "IN_PROGRESS"
+    assert not await product.relay.relay_once()
