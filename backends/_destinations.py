@@ -129,21 +129,33 @@ async def addresses(url: httpx.URL, rules: Rules) -> tuple[str, ...]:
         BackendUnavailable: the name service does not answer at the moment.
     """
     host = _host(url)
-    try:
-        found = await anyio.getaddrinfo(host, url.port or _DEFAULT_PORTS[url.scheme], type=SOCK_STREAM)
-    except gaierror as error:
-        if error.errno == EAI_AGAIN:
-            raise BackendUnavailable(f"the address of {host} could not be looked up") from None
-        raise UnresolvableDestination(f"{host} has no address") from None
-    except (UnicodeError, OSError):
-        raise UnresolvableDestination(f"{host} has no address") from None
-    unique = tuple(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+    unique = (host,) if _is_address(host) else await _looked_up(host, url.port or _DEFAULT_PORTS[url.scheme])
     for one in unique:
         if reason := rules.refusal(url, ip_address(one)):
             raise PrivateDestination(reason)
     if not unique:
         raise UnresolvableDestination(f"{host} has no address")
     return unique
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+async def _looked_up(host: str, port: int) -> tuple[str, ...]:
+    try:
+        found = await anyio.getaddrinfo(host, port, type=SOCK_STREAM)
+    except gaierror as error:
+        if error.errno == EAI_AGAIN:
+            raise BackendUnavailable(f"the address of {host} could not be looked up") from None
+        raise UnresolvableDestination(f"{host} has no address") from None
+    except (UnicodeError, OSError):
+        raise UnresolvableDestination(f"{host} has no address") from None
+    return tuple(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
 
 async def check_destination(

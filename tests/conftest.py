@@ -11,6 +11,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from domain.jq import Evaluator
+from runtime.embedded import DEV_SERVER_FLAGS
 from runtime.jq_pool import JqPool
 from runtime.temporal import SEARCH_ATTRIBUTES
 from store.database import Database
@@ -77,6 +78,19 @@ async def clock() -> AsyncIterator[WorkflowEnvironment]:
             )
         )
         yield environment
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[WorkflowEnvironment]:
+    """A Temporal of this test alone as `interlock dev` has it, which also lists its workflows."""
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=str(Path(sys.prefix, "bin", "temporal")),
+        dev_server_extra_args=list(DEV_SERVER_FLAGS),
+        dev_server_log_level="error",
+        search_attributes=SEARCH_ATTRIBUTES,
+        data_converter=pydantic_data_converter,
+    ) as server:
+        yield server
 
 
 @pytest.fixture

@@ -1,20 +1,15 @@
 """The relay: whatever workflows were not told, and those that are gone, on a real Temporal server."""
 
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from backends import open_transport
 from domain.jq import Evaluator
-from runtime.embedded import DEV_SERVER_FLAGS
-from runtime.temporal import SEARCH_ATTRIBUTES
 from store import runs
 from tests.support.processes import eventually
 from tests.support.product import Product, running
@@ -23,18 +18,9 @@ from worker.relay import Relay
 
 
 @pytest.fixture
-async def product(evaluate: Evaluator, sqlite_url: str) -> AsyncIterator[Product]:
+async def product(server: WorkflowEnvironment, evaluate: Evaluator, sqlite_url: str) -> AsyncIterator[Product]:
     """The product without a worker, on a server that can list its workflows."""
-    async with (
-        await WorkflowEnvironment.start_local(
-            dev_server_existing_path=str(Path(sys.prefix, "bin", "temporal")),
-            dev_server_extra_args=list(DEV_SERVER_FLAGS),
-            dev_server_log_level="error",
-            search_attributes=SEARCH_ATTRIBUTES,
-            data_converter=pydantic_data_converter,
-        ) as server,
-        running(server, evaluate, sqlite_url, worker=False) as product,
-    ):
+    async with running(server, evaluate, sqlite_url, worker=False) as product:
         yield product
 
 
