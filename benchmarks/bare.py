@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from datetime import timedelta
+from statistics import median
 from uuid import uuid4
 
 from temporalio import activity, workflow
@@ -14,11 +15,18 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import GrpcCompression
 from temporalio.worker import Worker
 
+begun: dict[str, float] = {}
+"""When the activity of each workflow began."""
+
 
 @activity.defn
 async def nothing(run_id: str) -> str:
-    """Do nothing."""
+    """Remember when it was asked."""
+    begun[run_id] = time.perf_counter()
     return run_id
+
+
+IDLE = 30
 
 
 @workflow.defn
@@ -32,19 +40,20 @@ class Bare:
 
 
 async def measure(address: str, times: int, clients: int) -> dict[str, float]:
-    """Workflows per second and CPU milliseconds of this process per workflow, client and worker in one process."""
+    """Workflows per second, CPU milliseconds per workflow of this process, milliseconds to the activity when idle."""
     client = await Client.connect(
         address, data_converter=pydantic_data_converter, grpc_compression=GrpcCompression.NONE
     )
     queue = uuid4().hex
     async with Worker(client, task_queue=queue, workflows=[Bare], activities=[nothing]):
 
-        async def once() -> None:
-            run_id = uuid4().hex
+        async def once() -> float:
+            run_id, asked = uuid4().hex, time.perf_counter()
             handle = await client.start_workflow(
                 Bare.run, run_id, id=run_id, task_queue=queue, request_eager_start=True
             )
             await handle.result()
+            return (begun.pop(run_id) - asked) * 1000
 
         numbers = iter(range(times))
 
@@ -52,12 +61,18 @@ async def measure(address: str, times: int, clients: int) -> dict[str, float]:
             for _ in numbers:
                 await once()
 
-        for _ in range(10):
-            await once()
+        reached = []
+        for _ in range(IDLE):
+            reached.append(await once())
+            await asyncio.sleep(0.05)
         cpu, began = time.process_time(), time.perf_counter()
         await asyncio.gather(*(one() for _ in range(clients)))
         seconds = time.perf_counter() - began
-        return {"per_second": times / seconds, "cpu_ms": (time.process_time() - cpu) / times * 1000}
+        return {
+            "per_second": times / seconds,
+            "cpu_ms": (time.process_time() - cpu) / times * 1000,
+            "reached_ms": median(reached),
+        }
 
 
 if __name__ == "__main__":

@@ -254,6 +254,9 @@ def report(
     print("\none run at a time")
     reach, answer = [one[1] for one in latencies], [one[2] for one in latencies]
     say("trigger to backend, p50", percentile(reach, 0.5), "ms")
+    floor = median(plain["reached_ms"] for plain, _ in rounds)
+    say("bare workflow: start to activity, p50", floor, "ms")
+    say("trigger to backend / start to activity", percentile(reach, 0.5) / floor)
     say("trigger to backend, p99", percentile(reach, 0.99), "ms")
     say("trigger to 202, p50", percentile(answer, 0.5), "ms")
     say("history events of a run: " + ", ".join(map(str, sorted(lengths))))

@@ -279,7 +279,7 @@ async def test_a_time_limit_and_an_approval_at_once_are_one_verdict(
             else:
                 refused(answer, 422, "run_not_waiting_for_approval")
                 assert ended["status"] == "DECLINED"
-            return ended["status"] == "SUCCESS"
+            return bool(ended["status"] == "SUCCESS")
 
         approved = await asyncio.gather(*(raced(number) for number in range(8)))
         assert len(product.backend.calls) == sum(approved), "whoever was approved was delivered, once"
