@@ -12,7 +12,7 @@ def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Run `main` on a new loop with an event that is set by Ctrl-C or SIGTERM. The second signal ends it at once."""
     # What start-up made stays until the end: the collector need not look at it again, nor so often at the rest.
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(5_000, 10, 10)
     uvloop.run(_with_signals(main))
 
 
