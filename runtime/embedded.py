@@ -63,6 +63,10 @@ SEARCH_ATTRIBUTE_FLAGS: tuple[str, ...] = tuple(
 )
 
 
+ATTEMPTS = 3
+"""How often the server is started before that is a fault."""
+
+
 class EmbeddedFault(Exception):
     """The embedded Temporal cannot be started; the message says why in one sentence."""
 
@@ -111,8 +115,7 @@ class EmbeddedTemporal:
         binary = _binary()
         self._lock = await self._locked()
         try:
-            self.port, self.ui_port = chosen(self._host, self.port, self.ui_port)
-            await self._spawn(binary)
+            await self._spawn_somehow(binary)
         except BaseException:
             await self.stop()
             raise
@@ -151,6 +154,19 @@ class EmbeddedTemporal:
                 raise
             else:
                 return file
+
+    async def _spawn_somehow(self, binary: str) -> None:
+        # The server takes further ports by itself, and between its choice and its use somebody may have been faster.
+        asked = self.port, self.ui_port
+        for attempt in range(1, ATTEMPTS + 1):
+            self.port, self.ui_port = chosen(self._host, *asked)
+            try:
+                return await self._spawn(binary)
+            except EmbeddedFault as fault:
+                await self._end()
+                if attempt == ATTEMPTS:
+                    raise
+                log.info("embedded temporal did not start, tries again", extra={"cause": str(fault)[:200]})
 
     async def _spawn(self, binary: str) -> None:
         assert self._lock is not None  # noqa: S101 - taken before anything is started
