@@ -52,10 +52,15 @@ class InvocationActivity:
         task = self._under_way.get(run_id)
         if task is None:
             task = self._under_way[run_id] = asyncio.create_task(self._deliver(run_id))
-            task.add_done_callback(lambda _: self._under_way.pop(run_id, None))
+            task.add_done_callback(lambda done: self._ended(run_id, done))
         async with _heartbeat():
             # Shielded: what was sent cannot be taken back, so it is recorded even if nobody waits for it any more.
             return await asyncio.shield(task)
+
+    def _ended(self, run_id: str, task: asyncio.Task[Progress]) -> None:
+        del self._under_way[run_id]
+        if not task.cancelled():
+            task.exception()  # seen, even if the attempt that waited for it was given up
 
     async def _deliver(self, run_id: str) -> Progress:
         async with self._services.database.read() as session:
@@ -63,6 +68,7 @@ class InvocationActivity:
             run = found.run
             action = await actions.version(session, found.action_id, run.interlock.action_version)
         if run.status is not RunStatus.IN_PROGRESS or found.delivered:
+            self._failures.pop(run_id, None)
             return await self._record(run, Receipt())
         redactor, lines = Redactor(()), list[str]()
         try:

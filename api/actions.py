@@ -1,5 +1,6 @@
 """Definitions of actions and automations, and who may do what with them."""
 
+import asyncio
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -106,8 +107,7 @@ async def delete_action(action_id: str, caller: AdminCaller, services: Services,
     async with services.database.write() as session:
         action, _ = await actions.get(session, action_id, to_change=True)
         ended = await actions.remove(session, action, by=caller.id, at=now, origin=Source.API)
-    for run in ended:
-        await services.driver.try_wake(run)
+    await asyncio.gather(*map(services.driver.try_wake, ended))
     return {"ok": True}
 
 

@@ -285,7 +285,7 @@ async def _rendered(run: Run, action: Action, services: ApiServices) -> tuple[Ru
         raise InvalidInvocation("invocationMethod: is no object any more")
     if {str(path[0]) for path in rendering.masked_paths if path} & {"agent", "synchronized"}:
         # Only the delivery can tell what these are, and whether the method is valid.
-        return run.model_copy(update={"payload": payload}), rendering.warnings
+        return run.model_copy(update={"payload": payload}), ()
     rendered = backends.parse_rendered(payload)
     if destination := rendered.destination():
         settings = services.settings
@@ -296,7 +296,9 @@ async def _rendered(run: Run, action: Action, services: ApiServices) -> tuple[Ru
             own_addresses=(settings.public_url, *settings.own_api_aliases),
         )
     driving = run.interlock.model_copy(update={"synchronous": rendered.synchronous()})
-    return run.model_copy(update={"payload": payload, "interlock": driving}), rendering.warnings
+    # With secrets it is rendered again for the delivery, which then tells what failed: once, and of all templates.
+    warnings = () if action.template.secret_programs else rendering.warnings
+    return run.model_copy(update={"payload": payload, "interlock": driving}), warnings
 
 
 def _repeatable(

@@ -352,3 +352,13 @@ async def test_no_secret_is_left_anywhere(
     assert list(_found({"logs": places["logs"]}, "/v1/actions/runs")), "the search does not work for logs"
     for kind, canary in {**CANARIES, "client secret": product.organization.client_secret}.items():
         assert list(_found(places, canary)) == [], kind
+
+
+async def test_a_template_that_fails_is_told_once_also_beside_a_secret(product: Product) -> None:
+    await product.api.post("/v1/organization/secrets", json={"secretName": "KEY", "secretValue": "k3y-of-ours"})
+    body = {"bad": "{{ .inputs.name + 1 | nonsense }}", "key": "{{ .secrets.KEY }}"}
+    await product.action(invocationMethod=product.webhook(body=body))
+    run = await product.until((await product.start())["id"])
+    assert product.backend.calls[0].json == {"bad": None, "key": "k3y-of-ours"}
+    [line] = await product.logs(run["id"])
+    assert "nonsense" in line
