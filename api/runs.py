@@ -126,8 +126,7 @@ async def create_run(
         run, warnings = await _rendered(run, action, services)
     try:
         async with services.database.write() as session:
-            restricted = await actions.is_restricted(session, action)
-            await runs.create(session, run, action_id=action.id, restricted=restricted, request=repeatable)
+            await runs.create(session, run, action_id=action.id, request=repeatable)
             for warning in warnings:
                 await runs.log(session, run.id, warning, by=PLATFORM, at=now)
     except runs.KeyTaken:  # the same request came twice at the same time

@@ -72,10 +72,8 @@ class Rules:
 
     def is_own(self, url: httpx.URL) -> bool:
         """Whether the URL is one of our own API: same scheme, host and port, and a path below ours."""
-        return any(
-            _origin(url) == _origin(own) and f"{url.path}/".startswith(f"{own.path.rstrip('/')}/")
-            for own in map(httpx.URL, self.own_addresses)
-        )
+        origin, path = _origin(url), f"{url.path}/"
+        return any(origin == own and path.startswith(below) for own, below in map(_own, self.own_addresses))
 
     def refusal(self, url: httpx.URL, address: Address) -> str | None:
         """Why this address of the URL's host may not be called; None when it may."""
@@ -195,6 +193,13 @@ def _host(url: httpx.URL) -> str:
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, _host(url), url.port or _DEFAULT_PORTS.get(url.scheme)
+
+
+@lru_cache(maxsize=64)
+def _own(address: str) -> tuple[tuple[str, str, int | None], str]:
+    """The origin of an address of ours, and what paths below it begin with."""
+    url = httpx.URL(address)
+    return _origin(url), f"{url.path.rstrip('/')}/"
 
 
 def _meant(address: Address) -> Iterator[Address]:

@@ -25,7 +25,7 @@ from typing import Final, Self
 from pydantic import JsonValue
 
 from domain.errors import Unavailable
-from domain.jq import Failed, Nothing, Outcome, Overran, Value
+from domain.jq import Failed, Nothing, Outcome, Overran, Value, followed
 from runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -98,8 +98,8 @@ class JqPool:
         self, programs: Sequence[str], document: JsonValue, *, now: datetime | None = None
     ) -> list[Outcome]:
         """See `domain.jq.Evaluator`."""
-        if not programs:
-            return []
+        if (answers := followed(programs, document)) is not None:
+            return answers
         given = json.dumps([time.time() if now is None else now.timestamp(), document], separators=(",", ":")).encode()
         if max(len(given), sum(map(len, programs))) > self._limits.input:
             return [Overran(f"the document or its programs are larger than {self._limits.input} bytes")] * len(programs)

@@ -26,7 +26,7 @@ DATABASE_FILE = "interlock.db"
 DRIVERS = {
     "postgresql://": "postgresql+asyncpg://",
     "postgres://": "postgresql+asyncpg://",
-    "sqlite:///": "sqlite+aiosqlite:///",
+    "sqlite+aiosqlite:///": "sqlite:///",
 }
 """The usual beginnings of a database address, and the same with the driver we use."""
 
@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     """Where the embedded default keeps its databases, its key and `dev.env`."""
 
     database_url: str = Field(
-        default_factory=lambda data: f"sqlite+aiosqlite:///{(data['data_dir'] / DATABASE_FILE).absolute()}", repr=False
+        default_factory=lambda data: f"sqlite:///{(data['data_dir'] / DATABASE_FILE).absolute()}", repr=False
     )
     """Where SQL is: `postgresql://...` or `sqlite:///...`. By default a SQLite file in the data directory."""
 

@@ -13,8 +13,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, Plugin
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes, PayloadCodec
+from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.converter import (
+    CompositePayloadConverter,
+    DataConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+    PayloadCodec,
+)
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import (
     LogForwardingConfig,
@@ -106,15 +111,33 @@ class EncryptingCodec(PayloadCodec):
             raise KeyFault("a Temporal payload was changed after it was encrypted") from None
 
 
+_CONVERTERS = tuple(PydanticPayloadConverter().converters.values())
+
+
+class SharedPayloadConverter(CompositePayloadConverter):
+    """Pydantic models as JSON, by converters that keep what they learn about a type.
+
+    The SDK makes a converter for every workflow it caches, and more for each task. The stock one learns every type
+    anew and then holds it in memory as long as the workflow waits.
+    """
+
+    def __init__(self) -> None:
+        """All of them do the same, so all share the same."""
+        super().__init__(*_CONVERTERS)
+
+
+_PLAIN = DataConverter(payload_converter_class=SharedPayloadConverter)
+
+
 def data_converter(settings: Settings) -> DataConverter:
     """Pydantic models as JSON; encrypted when the settings say so, error messages and stack traces included."""
     if settings.secret_key is None and not settings.payload_codec:
-        return pydantic_data_converter
+        return _PLAIN
     codec = EncryptingCodec(settings.keys.payload_keys, encrypts=settings.payload_codec)
     if not settings.payload_codec:
-        return replace(pydantic_data_converter, payload_codec=codec)
+        return replace(_PLAIN, payload_codec=codec)
     return replace(
-        pydantic_data_converter,
+        _PLAIN,
         payload_codec=codec,
         failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
     )

@@ -26,7 +26,6 @@ _CURRENT = sa.select(_COLUMNS.id, _COLUMNS.version, _COLUMNS.permissions).where(
     _COLUMNS.identifier == bindparam("this")
 )
 _TO_CHANGE = _CURRENT.with_for_update()
-_RESTRICTED = sa.select(_COLUMNS.restricted).where(_COLUMNS.id == bindparam("this")).with_for_update(read=True)
 
 _ACTION = TypeAdapter(Action)
 _MOST_VERSIONS = 500
@@ -111,18 +110,6 @@ async def get(session: AsyncSession, identifier: str, *, to_change: bool = False
         raise NotFound("Action", identifier)
     action_id, number, permissions = found
     return await version(session, action_id, number), Permissions.model_validate(permissions)
-
-
-async def is_restricted(session: AsyncSession, action: Action) -> bool:
-    """Whether only some may see the action's runs, as it stays until the transaction ends.
-
-    Raises:
-        NotFound: it was deleted meanwhile.
-    """
-    found = (await execute(session, _RESTRICTED, {"this": action.id})).first()
-    if found is None:
-        raise NotFound("Action", action.identifier)
-    return bool(found[0])
 
 
 async def version(session: AsyncSession, action_id: str, number: int) -> Action:

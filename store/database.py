@@ -1,26 +1,29 @@
 """The database: sessions to read and to write in, the same on SQLite and PostgreSQL."""
 
-import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any, Self
 
-from sqlalchemy import Connection, Executable, event, literal
+from sqlalchemy import Executable, literal
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.orm import Session
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.errors import InvalidRequest, Unavailable
-from store import sqlite
+from store.sqlite import SqliteFile
 
 log = logging.getLogger(__name__)
 
-_BUSY_MILLISECONDS = 10_000
 _NO_SUCH_CHARACTER = "22021"
+_OPTIONS: dict[str, Any] = {
+    "hide_parameters": True,  # they are people's inputs, and errors end up in logs
+    "json_serializer": lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")),
+}
 
 
 class Database:
@@ -35,9 +38,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self.is_sqlite = url.startswith("sqlite")
-        self._engine = create_engine(url)
-        self._writing = writing(self._engine)
-        self._turn = asyncio.Lock()
+        self._sessions = sessions(url)
 
     async def __aenter__(self) -> Self:
         """The database itself; connections are made when they are needed."""
@@ -45,24 +46,20 @@ class Database:
 
     async def __aexit__(self, *_: object) -> None:
         """Close every connection."""
-        await self._engine.dispose()
+        await self._sessions.close()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session that only reads."""
         with _outages():
-            async with AsyncSession(self._engine, expire_on_commit=False) as session:
+            async with self._sessions.read() as session:
                 yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """A session that is one transaction: committed at the end, rolled back when anything raises."""
         with _outages():
-            async with AsyncExitStack() as stack:
-                if self.is_sqlite:
-                    await stack.enter_async_context(self._turn)
-                session = await stack.enter_async_context(AsyncSession(self._writing, expire_on_commit=False))
-                await stack.enter_async_context(session.begin())
+            async with self._sessions.write() as session:
                 yield session
 
     async def check(self) -> None:
@@ -75,10 +72,47 @@ class Database:
             await session.exec(select(literal(1)))
 
 
+def sessions(url: str) -> "SqliteFile | _Server":
+    """Where `Database` gets its sessions; what the driver raises passes."""
+    return SqliteFile(url, **_OPTIONS) if url.startswith("sqlite") else _Server(url)
+
+
 async def execute(session: AsyncSession, statement: Executable, parameters: Mapping[str, Any]) -> Any:
-    """The result of a statement that was made beforehand, in the transaction of the session, without objects."""
-    connection = await session.connection()
-    return await connection.execute(statement, parameters)
+    """The result of a statement that was made beforehand and asks by key, in the transaction of the session."""
+    return await session.run_sync(_execute, statement, parameters)
+
+
+def _execute(session: Session, statement: Executable, parameters: Mapping[str, Any]) -> Any:
+    return session.connection().execute(statement, parameters)
+
+
+class _Server:
+    """A PostgreSQL server."""
+
+    def __init__(self, url: str) -> None:
+        # Statements run as soon as a connection is there; a server that restarted is noticed before, not in them.
+        self._engine = create_async_engine(
+            url,
+            pool_size=10,
+            max_overflow=10,
+            pool_timeout=5,
+            pool_pre_ping=True,
+            connect_args={"timeout": 5, "command_timeout": 30},
+            **_OPTIONS,
+        )
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        async with AsyncSession(self._engine, expire_on_commit=False) as session:
+            yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        async with AsyncSession(self._engine, expire_on_commit=False) as session, session.begin():
+            yield session
 
 
 class _outages:  # noqa: N801 - reads as a statement
@@ -102,46 +136,3 @@ def _is_outage(error: DBAPIError) -> bool:
         return True
     # A server that starts, stops or is full says so in a way the driver has no class of its own for.
     return str(getattr(error.orig, "sqlstate", "")).startswith(("08", "53", "57P"))
-
-
-def writing(engine: AsyncEngine) -> AsyncEngine:
-    """The same engine, for transactions that write."""
-    return engine.execution_options(interlock_writes=True)
-
-
-def create_engine(url: str) -> AsyncEngine:
-    """An engine with our rules: on SQLite, one writer at a time, which waits for its turn at BEGIN."""
-    common: dict[str, Any] = {
-        "hide_parameters": True,  # they are people's inputs, and errors end up in logs
-        "json_serializer": lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")),
-    }
-    if not url.startswith("sqlite"):
-        # Statements run as soon as a connection is there; a server that restarted is noticed before, not in them.
-        return create_async_engine(
-            url,
-            pool_size=10,
-            max_overflow=10,
-            pool_timeout=5,
-            pool_pre_ping=True,
-            connect_args={"timeout": 5, "command_timeout": 30},
-            **common,
-        )
-    engine = create_async_engine(
-        url, pool_size=8, max_overflow=8, pool_timeout=30, async_creator=lambda: sqlite.connection(url), **common
-    )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def prepare(connection: Any, _: object) -> None:
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_MILLISECONDS}", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: Connection) -> None:
-        # A reader that becomes a writer half-way cannot wait for its turn, so writers say so at once. Readers need
-        # no transaction: each statement sees what is committed, as on PostgreSQL.
-        if connection.get_execution_options().get("interlock_writes"):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine

@@ -1,6 +1,7 @@
 """Bring a database to the newest schema."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
 
-from store.database import create_engine, writing
+from store.database import execute, sessions
 
 _LOCK = 0x696E746572  # any number, the same in every process that migrates
 
@@ -35,15 +36,15 @@ def pending_differences(url: str) -> list[Any]:
     return found
 
 
-async def _with_connection(url: str, work: Any) -> None:
-    engine = create_engine(url)
+async def _with_connection(url: str, work: Callable[[Config], Any]) -> None:
+    source = sessions(url)
     try:
-        async with writing(engine).begin() as connection:
-            if connection.dialect.name == "postgresql":
-                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-            await connection.run_sync(lambda sync: work(_config(sync)))
+        async with source.write() as session:
+            if url.startswith("postgresql"):
+                await execute(session, text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            await session.run_sync(lambda sync: work(_config(sync.connection())))
     finally:
-        await engine.dispose()
+        await source.close()
 
 
 def _config(connection: Connection) -> Config:

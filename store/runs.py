@@ -24,7 +24,14 @@ Pending = Literal["start", "wake"]
 
 # Statements of every run are made once, with parameters: making one costs as much as running it.
 _RUNS, _ACTIONS = table(RunRow).c, table(ActionRow).c
-_INSERT = insert(table(RunRow))
+_GIVEN = [column for column in _RUNS if column.name != "restricted"]
+_INSERT = insert(table(RunRow)).from_select(
+    [*(column.name for column in _GIVEN), "restricted"],
+    sa.select(*(bindparam(column.name, type_=column.type) for column in _GIVEN), _ACTIONS.restricted)
+    .where(_ACTIONS.id == bindparam("action_id"))
+    .with_for_update(read=True),
+)
+"""Who may see a run is for its action to say, as it is when the transaction ends."""
 _FIND = (
     sa.select(_RUNS.document, _RUNS.action_id, _RUNS.restricted, _RUNS.delivered, _ACTIONS.id)
     .join_from(table(RunRow), table(ActionRow), _ACTIONS.id == _RUNS.action_id, isouter=True)
@@ -67,10 +74,11 @@ class Filters:
     approvable: tuple[str, ...] = ()
 
 
-async def create(session: AsyncSession, run: Run, *, action_id: str, restricted: bool, request: Request | None) -> None:
+async def create(session: AsyncSession, run: Run, *, action_id: str, request: Request | None) -> None:
     """Insert the run and its change. Its workflow has still to be started.
 
     Raises:
+        NotFound: the action was deleted meanwhile.
         KeyTaken: the idempotency key has made a run meanwhile.
     """
     document = run.document()
@@ -83,7 +91,6 @@ async def create(session: AsyncSession, run: Run, *, action_id: str, restricted:
         "entity": run.entity.identifier if run.entity else None,
         "created_by": run.created_by,
         "source": run.source,
-        "restricted": restricted,
         "delivered": False,
         "created_at": run.created_at,
         "pending": "start",
@@ -92,11 +99,13 @@ async def create(session: AsyncSession, run: Run, *, action_id: str, restricted:
         "request_digest": request.digest if request else None,
     }
     try:
-        await execute(session, _INSERT, row)
+        inserted = await execute(session, _INSERT, row)
     except IntegrityError:
         if request is None:
             raise
         raise KeyTaken(run.id) from None
+    if not inserted.rowcount:
+        raise NotFound("Action", run.action.identifier)
     await changes.append(session, Change.of_run(None, document, run, origin=run.source))
 
 

@@ -1,80 +1,116 @@
-"""SQLite behind one thread per connection, with one trip to the thread per statement.
+"""SQLite with few trips to a thread: statements by key run where they are asked for, only what may take long goes away.
 
-The driver's own cursor goes to the thread four times for a SELECT (open, execute, fetch, close), and each trip costs
-more than a small statement does. Ours does all of it at once: rows are fetched where the statement ran.
+Handing a small statement to a thread and back costs several times what the statement does. So a session here is a
+plain one behind the interface of an async one: what was made beforehand (`store.database.execute`), and what the
+session does by key, runs in the event loop; other queries, beginning to write (it may wait for another process) and
+committing (it waits for the disk) run in a thread.
 """
 
+import asyncio
 import sqlite3
-from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
-import aiosqlite
-from sqlalchemy import make_url
+from sqlalchemy import Engine, create_engine, event
+from sqlmodel.ext.asyncio.session import AsyncSession
 
-_CHUNK = 64
+_BUSY_SECONDS = 10.0
+_CONNECTIONS = 16
+_Result = TypeVar("_Result")
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 
 
-class _Cursor:
-    """What SQLAlchemy needs of a cursor. It holds the rows, so there is nothing to close."""
+class SqliteFile:
+    """A database file: sessions to read, any number, and to write, one at a time."""
 
-    arraysize = 1
-    description: Any = None
-    rowcount = -1
-    lastrowid: int | None = None
-
-    def __init__(self, connection: "Connection") -> None:
-        self._connection = connection
-        self._rows: Sequence[Any] = ()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def execute(self, sql: str, parameters: Iterable[Any] = ()) -> Self:
-        await self._connection.at_once(self, "execute", sql, parameters)
-        return self
-
-    async def executemany(self, sql: str, parameters: Iterable[Iterable[Any]]) -> Self:
-        await self._connection.at_once(self, "executemany", sql, parameters)
-        return self
-
-    async def fetchall(self) -> Sequence[Any]:
-        rows, self._rows = self._rows, ()
-        return rows
+    def __init__(self, url: str, **options: Any) -> None:
+        self._engine = _engine(url, **options)
+        self._threads = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="sqlite")
+        self._turn = asyncio.Lock()
+        # Never more than the pool has: it would wait for a connection, and the event loop with it.
+        self._room = asyncio.Semaphore(_CONNECTIONS)
 
     async def close(self) -> None:
-        self._rows = ()
+        """Close every connection."""
+        await self._elsewhere(self._engine.dispose)
+        self._threads.shutdown(wait=False)
 
-    def run(self, real: sqlite3.Connection, how: str, sql: str, parameters: Any) -> None:
-        """Runs in the thread of the connection."""
-        cursor = real.cursor()
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A session that only reads. Each of its statements sees what is committed, as on PostgreSQL."""
+        async with self._room:
+            session = _LocalSession(self._engine, self._elsewhere)
+            try:
+                yield session
+            finally:
+                session.sync_session.close()
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """A session that is one transaction: committed at the end, rolled back when anything raises."""
+        async with self._turn, self._room:
+            session = _LocalSession(self._engine, self._elsewhere)
+            try:
+                await self._elsewhere(session.begin_to_write)
+                yield session
+                await self._elsewhere(session.sync_session.commit)
+            finally:
+                session.sync_session.close()
+
+    async def _elsewhere(self, work: Callable[[], _Result]) -> _Result:
+        # Whoever is cancelled waits until the thread has finished: a connection is used by one at a time.
+        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
         try:
-            getattr(cursor, how)(sql, parameters)
-            self._rows = cursor.fetchall() if cursor.description else ()
-            self.description, self.rowcount, self.lastrowid = cursor.description, cursor.rowcount, cursor.lastrowid
-        finally:
-            cursor.close()
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            while not future.done():
+                try:
+                    await asyncio.wait({future})
+                except asyncio.CancelledError:
+                    continue
+            raise
 
 
-class Connection(aiosqlite.Connection):
-    """A connection whose cursors need one trip, and that does not go to its thread to end nothing."""
+class _LocalSession(AsyncSession):
+    """What is asked by key runs in place; queries run in a thread, where their rows are read, too."""
 
-    def cursor(self) -> _Cursor:  # type: ignore[override]
-        """A cursor; opened when it is used."""
-        return _Cursor(self)
+    def __init__(self, engine: Engine, elsewhere: Callable[[Callable[[], Any]], Any]) -> None:
+        super().__init__(expire_on_commit=False)
+        self.sync_session.bind = engine
+        self._elsewhere = elsewhere
 
-    async def at_once(self, cursor: _Cursor, how: str, sql: str, parameters: Any) -> None:
-        """Run a statement and fetch its rows."""
-        await self._execute(cursor.run, self._conn, how, sql, parameters)  # type: ignore[no-untyped-call]
+    def begin_to_write(self) -> None:
+        """Wait for other writers. A reader that becomes one half-way could not, so writers say at once what they are.
 
-    async def rollback(self) -> None:
-        """Roll back the transaction, if there is one."""
-        if self._conn.in_transaction:
-            await super().rollback()
+        Readers need no transaction, so nothing else begins one.
+        """
+        self.sync_session.connection().exec_driver_sql("BEGIN IMMEDIATE")
+
+    async def exec(self, statement: Any, **options: Any) -> Any:
+        """The result of a query, all of its rows read."""
+        buffered = {**options.pop("execution_options", {}), "prebuffer_rows": True}
+        return await self._elsewhere(lambda: self.sync_session.exec(statement, execution_options=buffered, **options))
+
+    async def run_sync(self, fn: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """What the function makes of the plain session."""
+        return fn(self.sync_session, *arguments, **options)
 
 
-def connection(url: str) -> Connection:
-    """A connection to the file in the address, to be awaited. Transactions begin only where we say BEGIN."""
-    file = make_url(url).database or ":memory:"
-    made = Connection(lambda: sqlite3.connect(file, isolation_level=None, check_same_thread=False), _CHUNK)
-    made._thread.daemon = True  # as the dialect has it: a forgotten connection does not keep the process
-    return made
+def _engine(url: str, **options: Any) -> Engine:
+    engine = create_engine(
+        url,
+        connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None, "check_same_thread": False},
+        pool_size=_CONNECTIONS,
+        max_overflow=0,
+        pool_use_lifo=True,  # the few that are needed stay warm, the others need not be made
+        **options,
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _: object) -> None:
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine

@@ -15,7 +15,7 @@ KEY = "k" * 32
 def test_every_setting_has_a_default() -> None:
     settings = Settings.from_environment({})
     assert settings.public_url == "http://127.0.0.1:8080"
-    assert settings.database_url == f"sqlite+aiosqlite:///{Path.cwd() / '.interlock' / 'interlock.db'}"
+    assert settings.database_url == f"sqlite:///{Path.cwd() / '.interlock' / 'interlock.db'}"
     assert settings.access_token_lifetime == timedelta(hours=3)
 
 
@@ -30,7 +30,7 @@ def test_the_environment_of_the_process_is_not_read(monkeypatch: pytest.MonkeyPa
     [
         ("postgresql://u:p@db/i", "postgresql+asyncpg://u:p@db/i"),
         ("postgres://u:p@db/i", "postgresql+asyncpg://u:p@db/i"),
-        ("sqlite:////var/i.db", "sqlite+aiosqlite:////var/i.db"),
+        ("sqlite:////var/i.db", "sqlite:////var/i.db"),
         ("postgresql+asyncpg://u:p@db/i", "postgresql+asyncpg://u:p@db/i"),
     ],
 )
@@ -96,7 +96,7 @@ def test_everyone_on_a_data_directory_has_its_database_and_its_key(tmp_path: Pat
     key = keys.load_or_create(tmp_path / KEY_FILE)
     settings = for_data_dir(tmp_path, {})
     assert settings.secret_key == key
-    assert settings.database_url == f"sqlite+aiosqlite:///{tmp_path}/interlock.db"
+    assert settings.database_url == f"sqlite:///{tmp_path}/interlock.db"
     assert for_data_dir(tmp_path, {"INTERLOCK_SECRET_KEY": KEY}).keys.master.get_secret_value() == KEY
 
 

@@ -17,7 +17,7 @@ def test_migrating_again_changes_nothing(database_url: str) -> None:
 
 
 def test_two_processes_may_migrate_at_once(tmp_path: Path) -> None:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'fresh.db'}"
+    url = f"sqlite:///{tmp_path / 'fresh.db'}"
     program = "import sys; from store.migrate import upgrade; upgrade(sys.argv[1])"
     processes = [subprocess.Popen([sys.executable, "-c", program, url], stderr=subprocess.PIPE) for _ in range(3)]
     for process in processes:

@@ -16,9 +16,11 @@ from store.tables import ChangeRow, RunRow
 from tests.store.conftest import make_action, make_run
 
 
-async def recorded(database: Database, run: Run, **how: object) -> Run:
+async def recorded(database: Database, run: Run) -> Run:
     async with database.write() as session:
-        await runs.create(session, run, action_id="action_x", restricted=False, request=None)
+        action = make_action(f"of_{run.id}")
+        await actions.create(session, action, origin="API")
+        await runs.create(session, run, action_id=action.id, request=None)
     return run
 
 
@@ -46,8 +48,7 @@ async def test_a_run_reads_back_as_it_was_written(database: Database) -> None:
     run = await recorded(database, make_run(properties={"z": 1, "a": {"ö": [1.5, None]}}, link=("x",)))
     async with database.read() as session:
         found = await runs.get(session, run.id)
-    # Its action is not there, which the run tells.
-    assert found == run.model_copy(update={"action": run.action.model_copy(update={"deleted": True})})
+    assert found == run
     assert list(found.properties) == ["z", "a"], "documents keep the order of their keys"
     assert await history(database, run) == [(None, "IN_PROGRESS")]
     assert await pending(database, run) == "start"
@@ -160,16 +161,26 @@ async def test_overdue_runs_are_leased_to_one_relay_at_a_time(database: Database
 async def test_a_key_makes_one_run(database: Database) -> None:
     request = runs.Request("key", "digest")
     async with database.write() as session:
-        first = make_run()
-        await runs.create(session, first, action_id="a", restricted=False, request=request)
+        action, first = make_action(), make_run()
+        await actions.create(session, action, origin="API")
+        await runs.create(session, first, action_id=action.id, request=request)
     with pytest.raises(runs.KeyTaken):
         async with database.write() as session:
-            await runs.create(session, make_run(), action_id="a", restricted=False, request=request)
+            await runs.create(session, make_run(), action_id=action.id, request=request)
     async with database.read() as session:
         known = await runs.by_key(session, "key")
         assert known
         assert (known[0].id, known[1]) == (first.id, "digest")
         assert await runs.by_key(session, "other") is None
+
+
+async def test_an_action_that_was_deleted_makes_no_run(database: Database) -> None:
+    with pytest.raises(NotFound, match="deploy"):
+        async with database.write() as session:
+            await runs.create(session, make_run(), action_id="gone", request=None)
+    async with database.read() as session:
+        assert not (await session.exec(select(RunRow.id))).all()
+        assert not (await session.exec(select(ChangeRow.id))).all()
 
 
 class TestDecisions:
@@ -224,8 +235,9 @@ class TestDecisions:
 
 async def test_lists_are_newest_first_and_every_filter_holds(database: Database, at: datetime) -> None:
     async with database.write() as session:
-        action = make_action()
+        action, restricted = make_action(), make_action("restricted", allowAnyoneToViewRuns=False)
         await actions.create(session, action, origin="API")
+        await actions.create(session, restricted, origin="API")
         for number in range(4):
             run = make_run(
                 created_at=at + timedelta(seconds=number),
@@ -233,7 +245,7 @@ async def test_lists_are_newest_first_and_every_filter_holds(database: Database,
                 external_run_id=f"ext_{number}",
                 status=RunStatus.SUCCESS if number == 3 else RunStatus.IN_PROGRESS,
             )
-            await runs.create(session, run, action_id=action.id, restricted=number == 0, request=None)
+            await runs.create(session, run, action_id=(action if number else restricted).id, request=None)
 
     async def numbers(filters: runs.Filters) -> list[str]:
         async with database.read() as session:
@@ -252,7 +264,7 @@ async def test_lists_are_newest_first_and_every_filter_holds(database: Database,
     assert await numbers(replace(every, sources=("UI",))) == []
     assert await numbers(replace(every, seen_by="user_9")) == ["3", "2", "1"], "0 is restricted"
     assert await numbers(replace(every, seen_by="user_0")) == ["3", "2", "1", "0"], "0 is theirs"
-    assert await numbers(replace(every, seen_by="user_9", approvable=(action.id,))) == ["3", "2", "1", "0"]
+    assert await numbers(replace(every, seen_by="user_9", approvable=(restricted.id,))) == ["3", "2", "1", "0"]
 
 
 async def test_runs_follow_the_name_of_their_action_and_outlive_it(database: Database, at: datetime) -> None:
@@ -260,7 +272,7 @@ async def test_runs_follow_the_name_of_their_action_and_outlive_it(database: Dat
     waiting = make_run(status=RunStatus.WAITING_FOR_APPROVAL)
     async with database.write() as session:
         await actions.create(session, action, origin="API")
-        await runs.create(session, waiting, action_id=action.id, restricted=False, request=None)
+        await runs.create(session, waiting, action_id=action.id, request=None)
     renamed = replace(action, identifier="release", version=2, document={**action.document, "identifier": "release"})  # type: ignore[arg-type]
     async with database.write() as session:
         await actions.replace(session, action, renamed, origin="API")
@@ -279,6 +291,6 @@ async def test_runs_follow_the_name_of_their_action_and_outlive_it(database: Dat
 async def test_changes_are_written_with_what_they_tell_of(database: Database, run: Run) -> None:
     await recorded(database, run)
     async with database.read() as session:
-        [row] = (await session.exec(select(ChangeRow))).all()
+        [row] = (await session.exec(select(ChangeRow).where(ChangeRow.run_id == run.id))).all()
     assert row.document["after"] == run.document()
     assert row.document["before"] is None

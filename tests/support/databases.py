@@ -19,13 +19,13 @@ class SqliteTemplate:
 
     def __init__(self, directory: Path) -> None:
         self._file = directory / "template.db"
-        migrate.upgrade(f"sqlite+aiosqlite:///{self._file}")
+        migrate.upgrade(f"sqlite:///{self._file}")
 
     def copy(self, directory: Path) -> str:
         """The address of a fresh database."""
         file = directory / f"{uuid4().hex}.db"
         shutil.copy(self._file, file)
-        return f"sqlite+aiosqlite:///{file}"
+        return f"sqlite:///{file}"
 
 
 class PostgresServer:

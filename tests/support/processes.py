@@ -110,7 +110,7 @@ class Stack:
 
     def __init__(self, directory: Path, database_url: str = "") -> None:
         self.directory = directory
-        self.database_url = database_url or f"sqlite+aiosqlite:///{directory / 'interlock.db'}"
+        self.database_url = database_url or f"sqlite:///{directory / 'interlock.db'}"
         self.processes: dict[str, Process] = {}
         self.environment = {
             "PATH": os.environ["PATH"],
