@@ -67,6 +67,7 @@ async def listen(
     config = uvicorn.Config(
         app, host=settings.host, port=settings.port, loop="none", http="httptools", ws="none", lifespan="off",
         log_config=None, access_log=False, timeout_graceful_shutdown=10, server_header=False,
+        timeout_keep_alive=75,  # longer than load balancers keep theirs, so that it is never us who hang up
     )  # fmt: skip
     server = _Server(config)
 

@@ -2,8 +2,8 @@
 
 Handing a small statement to a thread and back costs several times what the statement does. So a session here is a
 plain one behind the interface of an async one: what was made beforehand (`store.database.execute`), and what the
-session does by key, runs in the event loop; other queries, beginning to write (it may wait for another process) and
-committing (it waits for the disk) run in a thread.
+session does by key, runs in the event loop; other queries, waiting for another process that writes, and committing
+(which waits for the disk) are for a thread.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine, create_engine, event
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-_BUSY_SECONDS = 10.0
+_BUSY_MILLISECONDS = 10_000
 _CONNECTIONS = 16
 _Result = TypeVar("_Result")
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
@@ -53,7 +53,8 @@ class SqliteFile:
         async with self._turn, self._room:
             session = _LocalSession(self._engine, self._elsewhere)
             try:
-                await self._elsewhere(session.begin_to_write)
+                if not session.begin_at_once():
+                    await self._elsewhere(session.begin_in_turn)
                 yield session
                 await self._elsewhere(session.sync_session.commit)
             finally:
@@ -81,11 +82,24 @@ class _LocalSession(AsyncSession):
         self.sync_session.bind = engine
         self._elsewhere = elsewhere
 
-    def begin_to_write(self) -> None:
-        """Wait for other writers. A reader that becomes one half-way could not, so writers say at once what they are.
+    def begin_at_once(self) -> bool:
+        """Begin to write, unless another process does so at the moment.
 
+        A reader that becomes a writer half-way could not wait for its turn, so writers say at once what they are.
         Readers need no transaction, so nothing else begins one.
         """
+        real: Any = self.sync_session.connection().connection.dbapi_connection
+        try:
+            real.execute("PRAGMA busy_timeout=0")
+            real.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        finally:
+            real.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
+        return True
+
+    def begin_in_turn(self) -> None:
+        """Begin to write when other processes let us."""
         self.sync_session.connection().exec_driver_sql("BEGIN IMMEDIATE")
 
     async def exec(self, statement: Any, **options: Any) -> Any:
@@ -101,7 +115,7 @@ class _LocalSession(AsyncSession):
 def _engine(url: str, **options: Any) -> Engine:
     engine = create_engine(
         url,
-        connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None, "check_same_thread": False},
+        connect_args={"timeout": _BUSY_MILLISECONDS / 1000, "isolation_level": None, "check_same_thread": False},
         pool_size=_CONNECTIONS,
         max_overflow=0,
         pool_use_lifo=True,  # the few that are needed stay warm, the others need not be made
