@@ -121,11 +121,11 @@ async def get_permissions(action_id: str, caller: Caller, services: Services) ->
 
 @router.patch("/v1/actions/{action_id}/permissions", responses=responses(NotFound, Forbidden))
 async def patch_permissions(
-    action_id: str, patch: PermissionsPatch, caller: AdminCaller, services: Services
+    action_id: str, patch: PermissionsPatch, caller: AdminCaller, services: Services, now: Now
 ) -> Document:
     """Replace the lists that are named; the others stay. `"policy": null` drops a policy."""
     async with services.database.write() as session:
-        action, permissions = await actions.get(session, action_id, to_change=True)
-        permissions = permissions.patched(patch)
-        await actions.put_permissions(session, action.id, permissions)
+        action, before = await actions.get(session, action_id, to_change=True)
+        permissions = before.patched(patch)
+        await actions.put_permissions(session, action, before, permissions, by=caller.id, at=now, origin=Source.API)
     return {"ok": True, "permissions": permissions.model_dump(mode="json")}

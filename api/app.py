@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 
 import backends
-from api import actions, approvals, auth, errors, health, home, organization, runs
+from api import actions, approvals, audit, auth, blueprints, entities, errors, health, home, organization, people, runs
 from api.middleware import Door
 from api.services import ApiServices
 from domain.actions import Definition
@@ -51,7 +51,7 @@ class _Application(FastAPI):
 def _routed() -> FastAPI:
     app = _Application(title="Interlock", version="0.1.0", description=_DESCRIPTION, redoc_url=None)
     # Runs and approvals first: `/v1/actions/runs` is no action called `runs`.
-    for module in (auth, runs, approvals, actions, organization, health, home):
+    for module in (auth, runs, approvals, actions, blueprints, entities, organization, people, audit, health, home):
         app.include_router(module.router)
     errors.install(app)
     return app

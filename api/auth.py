@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Security
 from fastapi.security import APIKeyHeader
+from pydantic import JsonValue
 
 from api.errors import responses
 from api.services import ApiServices, Now, Services, StrictRoute
@@ -14,7 +15,7 @@ from domain.errors import Forbidden, Unauthenticated
 from domain.models import Written
 from domain.users import Caller as CallerValue
 from runtime.tokens import Claims
-from store import users
+from store import permissions, users
 
 router = APIRouter(route_class=StrictRoute, tags=["auth"])
 
@@ -120,3 +121,23 @@ async def _admin(caller: Caller, cause: CausedBy) -> CallerValue:
 
 
 AdminCaller = Annotated[CallerValue, Depends(_admin)]
+
+
+async def list_permissions(caller: Caller, services: Services) -> Document:
+    """The actions the caller may execute, as `execute:actions:<identifier>`.
+
+    It is `execute:team_entities:actions:<identifier>` where they may on the entities of their teams only.
+    """
+    async with services.database.read() as session:
+        found = await permissions.of_self_service(session)
+    scopes = (rules.scope(identifier, caller) for identifier, rules in found)
+    return {"ok": True, "permissions": list[JsonValue](sorted(filter(None, scopes)))}
+
+
+router.add_api_route(
+    "/v1/auth/permissions",
+    list_permissions,
+    methods=["GET"],
+    responses=responses(),
+    route_class_override=AuthenticatedRoute,  # the other route of this router is what tokens come from
+)

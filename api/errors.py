@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from api import refusals
 from domain import errors
 from domain.errors import InterlockError
 
@@ -23,6 +24,11 @@ STATUS: dict[type[InterlockError], HTTPStatus] = {
     errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.InvalidInputs: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.BlueprintSchemaMismatch: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.RequiredRelation: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.RelationManyViolation: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.HasDependents: HTTPStatus.FORBIDDEN,
+    errors.EntityRunExhausted: HTTPStatus.BAD_REQUEST,
     errors.NotSelfService: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.MissingEntity: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.EntityFailsCondition: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -89,14 +95,19 @@ def status_of(error: InterlockError) -> HTTPStatus:
 async def _expected(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, InterlockError):
         raise error
-    return answer(status_of(error), error.code, str(error))
+    return await _refused(request, status_of(error), error.code, str(error))
 
 
 async def _malformed(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
     problems = ", ".join(f"{_place(one['loc'])}: {_expectation(one)}" for one in error.errors())
-    return answer(HTTPStatus.UNPROCESSABLE_ENTITY, errors.InvalidRequest.code, problems)
+    return await _refused(request, HTTPStatus.UNPROCESSABLE_ENTITY, errors.InvalidRequest.code, problems)
+
+
+async def _refused(request: Request, status: int, code: str, message: str) -> JSONResponse:
+    await refusals.record(request, status, message)
+    return answer(status, code, message)
 
 
 async def _routing(request: Request, error: Exception) -> JSONResponse:

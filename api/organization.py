@@ -7,6 +7,7 @@ from api.errors import responses
 from api.services import Now, Services
 from domain.documents import Document
 from domain.errors import Forbidden, IdentifierTaken, NotFound
+from domain.runs import Source
 from domain.secret_values import NewSecret, Secret, SecretPatch
 from store import secrets
 
@@ -18,7 +19,9 @@ async def create_secret(body: NewSecret, caller: AdminCaller, services: Services
     """Keep a secret for templates, `{{ .secrets.NAME }}`. Its value is never told again."""
     secret = Secret(secret_name=body.secret_name, description=body.description, created_at=now, updated_at=now)
     async with services.database.write() as session:
-        await secrets.create(session, secret, services.vault.encrypt(body.secret_value))
+        await secrets.create(
+            session, secret, services.vault.encrypt(body.secret_value), by=caller.id, origin=Source.API
+        )
     return {"ok": True, "secret": secret.model_dump(mode="json")}
 
 
@@ -43,16 +46,17 @@ async def patch_secret(name: str, patch: SecretPatch, caller: AdminCaller, servi
     """Change the value or the description."""
     encrypted = services.vault.encrypt(patch.secret_value) if patch.secret_value is not None else None
     async with services.database.write() as session:
-        secret = await secrets.get(session, name)
+        secret = await secrets.get(session, name, to_change=True)
         said = {"description": patch.description} if "description" in patch.model_fields_set else {}
-        secret = secret.model_copy(update={**said, "updated_at": now})
-        await secrets.replace(session, secret, encrypted)
+        if encrypted is not None or secret.model_copy(update=said) != secret:
+            secret = secret.model_copy(update={**said, "updated_at": now})
+            await secrets.replace(session, secret, encrypted, by=caller.id, origin=Source.API)
     return {"ok": True, "secret": secret.model_dump(mode="json")}
 
 
 @router.delete("/v1/organization/secrets/{name}", responses=responses(Forbidden, NotFound))
-async def delete_secret(name: str, caller: AdminCaller, services: Services) -> Document:
+async def delete_secret(name: str, caller: AdminCaller, services: Services, now: Now) -> Document:
     """Forget the secret. Templates that name it see null from now on."""
     async with services.database.write() as session:
-        await secrets.remove(session, name)
+        await secrets.remove(session, name, by=caller.id, at=now, origin=Source.API)
     return {"ok": True}

@@ -22,6 +22,8 @@ app = typer.Typer(
 )
 users = typer.Typer(no_args_is_help=True, help="The people and machines of the organization.")
 app.add_typer(users, name="users")
+audit = typer.Typer(no_args_is_help=True, help="The audit log.")
+app.add_typer(audit, name="audit")
 
 
 class Role(StrEnum):
@@ -132,6 +134,22 @@ def create_user(
             )
         )
     typer.echo(f"CLIENT_ID={client_id}\nCLIENT_SECRET={client_secret}")
+
+
+@audit.command("purge")
+def purge_audit(
+    older_than: Annotated[str, typer.Option(help="A duration in ISO 8601, such as P90D.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Delete the audit records that are older, and print how many; those that automations wait for stay."""
+    from cli import processes
+    from cli.errors import told
+    from cli.start import started
+
+    with told():
+        age = processes.duration("--older-than", older_than)
+        deleted = asyncio.run(processes.purge_audit(started(data_dir), older_than=age))
+    typer.echo(f"{deleted} deleted")
 
 
 if __name__ == "__main__":

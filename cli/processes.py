@@ -5,18 +5,22 @@ import secrets
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from datetime import timedelta
+
+from pydantic import TypeAdapter, ValidationError
 
 from api.app import create_app
 from api.serve import api_services, listen
+from cli.errors import CannotStart
 from domain.identifiers import new
 from domain.users import User
 from runtime.clock import now
 from runtime.driver import RunDriver
 from runtime.jq_pool import jq_pool
 from runtime.organization import ensure_organization
-from runtime.settings import Settings
+from runtime.settings import Retention, Settings
 from runtime.temporal import connect
-from store import users
+from store import audit, users
 from store.database import Database
 from worker.main import work
 
@@ -88,3 +92,21 @@ async def create_user(
     async with Database(settings.database_url) as database, database.write() as session:
         await users.create(session, user, client_id=client_id, client_secret=client_secret)
     return client_id, client_secret
+
+
+def duration(option: str, value: str) -> timedelta:
+    """The duration that an option of the command line names.
+
+    Raises:
+        CannotStart: it is none.
+    """
+    try:
+        return TypeAdapter[timedelta](Retention).validate_python(value)
+    except ValidationError:
+        raise CannotStart(f"{option} {value} is no duration; write one in ISO 8601, such as P90D or PT12H.") from None
+
+
+async def purge_audit(settings: Settings, *, older_than: timedelta) -> int:
+    """Delete the audit records that are older; how many there were."""
+    async with Database(settings.database_url) as database:
+        return await audit.purge(database, before=now() - older_than)

@@ -19,6 +19,14 @@ class Happening(StrEnum):
     CREATE = "CREATE"
     UPDATE = "UPDATE"
     DELETE = "DELETE"
+    TIMER_EXPIRED = "TIMER_EXPIRED"
+
+
+class Outcome(StrEnum):
+    """Whether what was asked for has happened."""
+
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +44,9 @@ class Change:
     after: Document | None
     depth: int = 0
     """How many runs caused each other before this change."""
+    outcome: Outcome = Outcome.SUCCESS
+    message: str | None = None
+    """Why it was refused; None for what has happened."""
 
     @classmethod
     def of_run(cls, before: Document | None, after: Document, run: Run, *, origin: str) -> Self:
@@ -62,16 +73,56 @@ class Change:
         cls, before: Document | None, after: Document | None, *, identifier: str, at: datetime, by: str, origin: str
     ) -> Self:
         """The change between two versions of a definition; None where there is none."""
-        action = Happening.CREATE if before is None else Happening.DELETE if after is None else Happening.UPDATE
+        return cls.of("action", before, after, context={"action": identifier}, at=at, by=by, origin=origin)
+
+    @classmethod
+    def of(
+        cls,
+        resource_type: str,
+        before: Document | None,
+        after: Document | None,
+        *,
+        context: dict[str, str | None],
+        at: datetime,
+        by: str,
+        origin: str,
+    ) -> Self:
+        """The change of a resource; `before` is None when it was created, `after` when it was deleted."""
         return cls(
-            resource_type="action",
+            resource_type=resource_type,
+            action=Happening.CREATE if before is None else Happening.DELETE if after is None else Happening.UPDATE,
+            at=at,
+            by=by,
+            origin=origin,
+            context=context,
+            before=before,
+            after=after,
+        )
+
+    @classmethod
+    def refused(
+        cls,
+        resource_type: str,
+        action: Happening,
+        message: str,
+        *,
+        context: dict[str, str | None],
+        at: datetime,
+        by: str,
+        origin: str,
+    ) -> Self:
+        """The change that somebody asked for and that did not happen."""
+        return cls(
+            resource_type=resource_type,
             action=action,
             at=at,
             by=by,
             origin=origin,
-            context={"action": identifier},
-            before=before,
-            after=after,
+            context=context,
+            before=None,
+            after=None,
+            outcome=Outcome.FAILURE,
+            message=message,
         )
 
     def document(self) -> Document:
@@ -87,4 +138,6 @@ class Change:
             "before": self.before,
             "after": self.after,
             "depth": self.depth,
+            "status": self.outcome,
+            "message": self.message,
         }

@@ -8,6 +8,11 @@ InterlockError
 ├── InvalidRequest               the request does not have the shape of its route
 ├── TooLarge                     more bytes than a request may have
 ├── InvalidInputs                user inputs (their definition, or the values) do not hold
+├── BlueprintSchemaMismatch      an entity is not what its blueprint says
+├── RequiredRelation             an entity lacks a relation that it must have
+├── RelationManyViolation        several entities where a relation takes one
+├── HasDependents                others depend on what was to be deleted
+├── EntityRunExhausted           a write names a run that has ended
 ├── NotSelfService               an automation cannot be run by hand
 ├── MissingEntity                the action runs on an entity, none was named
 ├── EntityFailsCondition         the entity is not one the action is offered for
@@ -90,6 +95,36 @@ class InvalidInputs(InterlockError):
     def __init__(self, *problems: str) -> None:
         super().__init__(", ".join(problems))
         self.problems = problems
+
+
+class BlueprintSchemaMismatch(InterlockError):
+    """The properties of an entity are not what its blueprint says; the message names each."""
+
+    code = "blueprint_schema_mismatch"
+
+
+class RequiredRelation(InterlockError):
+    """An entity lacks a relation that its blueprint requires."""
+
+    code = "required_relation"
+
+
+class RelationManyViolation(InterlockError):
+    """Several entities were given for a relation that takes one."""
+
+    code = "relation_many_violation"
+
+
+class HasDependents(InterlockError):
+    """Others depend on what was to be deleted; the message says who."""
+
+    code = "has_dependents"
+
+
+class EntityRunExhausted(InterlockError):
+    """A write to the catalog says that it belongs to a run which has ended."""
+
+    code = "run_exhausted"
 
 
 class NotSelfService(InterlockError):

@@ -123,6 +123,17 @@ class Permissions(Kept):
         if not (answer := self.may_execute(caller, entity_teams)):
             raise Forbidden(f"You are not permitted to execute this action: {answer.reason}")
 
+    def scope(self, identifier: str, caller: Caller) -> str | None:
+        """What lets the caller execute the action, as one of the strings of `/v1/auth/permissions`.
+
+        None where nothing does. Admins administer every action, so they are told of all.
+        """
+        if caller.is_admin or self.may_execute(caller):
+            return f"execute:actions:{identifier}"
+        if caller.user and self.may_execute(caller, caller.user.teams):
+            return f"execute:team_entities:actions:{identifier}"
+        return None
+
     def approvers(self, users: Iterable[User]) -> list[User]:
         """Everybody the approve lists name; nobody where a policy decides."""
         return [user for user in users if self.approve.policy is None and self.approve.admit(user)]

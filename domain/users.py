@@ -1,13 +1,37 @@
 """People, and who sent a request."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Self
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field
 
 from domain.documents import Document
-from domain.models import Kept
+from domain.models import Kept, Written
 from domain.times import Instant
 
 ADMIN, MEMBER = "Admin", "Member"
+_ROLES = (ADMIN, MEMBER)
+
+FIELDS = (
+    "id", "email", "firstName", "lastName", "picture", "status", "type", "providers", "createdAt", "updatedAt",
+    "teams", "roles", "orgs", "orgMembers",
+)  # fmt: skip
+"""What is told about a person, by name."""
+
+
+def _role(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return next((role for role in _ROLES if role.casefold() == value.casefold()), value)
+
+
+Role = Annotated[Literal["Admin", "Member"], BeforeValidator(_role)]
+"""A role, written in any case."""
+
+Email = Annotated[str, Field(pattern=r"^[^\s@/]+@[^\s@/]+$", max_length=254)]
+"""An email address that can also be part of a path."""
 
 
 class User(Kept):
@@ -29,6 +53,27 @@ class User(Kept):
         held = {role.casefold() for role in self.roles}
         return any(name.casefold() in held for name in names)
 
+    def is_called(self, email: str) -> bool:
+        """Whether this is the person's email address; case does not matter."""
+        return self.email.casefold() == email.casefold()
+
+    def revised(self, *, at: datetime, **values: Any) -> Self:
+        """With other values since `at`; the same person when nothing differs."""
+        revised = self.model_copy(update=values)
+        return self if revised == self else revised.model_copy(update={"updated_at": at})
+
+    def shown(self, organization: str) -> Document:
+        """The person as the API tells about them."""
+        known: Document = {
+            **self.model_dump(mode="json"),
+            "type": "STANDARD",
+            "providers": [],
+            "roles": [{"name": role} for role in self.roles],
+            "orgs": [{"id": organization}],
+            "orgMembers": [{"orgId": organization, "status": self.status, "lastLoginAt": None}],
+        }
+        return {name: known[name] for name in FIELDS}
+
     def as_trigger(self) -> Document:
         """The person as templates see them, `.trigger.by.user`."""
         return {
@@ -39,6 +84,36 @@ class User(Kept):
             "phoneNumber": "",
             "providers": [],
         }
+
+
+class Invitee(Written):
+    """Somebody who is to be a person of the organization."""
+
+    email: Email
+    roles: list[Role] = Field(default=["Member"], min_length=1)
+    teams: list[str] = []
+
+
+class Invitation(Written):
+    """The body of POST `/v1/users/invite`."""
+
+    invitee: Invitee
+
+
+class UserPatch(Written):
+    """The body of PATCH `/v1/users/{user_email}`; what is not named stays."""
+
+    roles: list[Role] = Field(default=[], min_length=1)
+    teams: list[str] = []
+
+    def said(self) -> dict[str, tuple[str, ...]]:
+        """The values it names, each name once."""
+        return {name: once(getattr(self, name)) for name in self.model_fields_set}
+
+
+def once(names: Iterable[str]) -> tuple[str, ...]:
+    """Each name once, in the order they came."""
+    return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,8 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 MasterKey = Annotated[SecretStr, AfterValidator(_long_enough)]
 Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
 """ISO 8601 (`PT30S`) or seconds in the environment."""
+Retention = Annotated[Duration, Field(le=timedelta(days=36500))]
+"""A duration of at most a hundred years, which every calendar can go back."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
 
@@ -124,6 +126,9 @@ class Settings(BaseSettings):
 
     jq_time_limit: Duration = timedelta(seconds=5)
     """How long one evaluation may take."""
+
+    audit_retention: Retention | None = None
+    """How long changes are kept that the audit log tells of, e.g. `P90D`. By default for ever."""
 
     log_format: Literal["json", "text"] = "json"
     """One JSON object a line, or sentences for people."""

@@ -13,6 +13,7 @@ from sqlmodel import col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.actions import Action
+from domain.audit import Resource
 from domain.changes import Change
 from domain.errors import IdentifierTaken, NotFound
 from domain.permissions import Permissions
@@ -136,10 +137,24 @@ async def permissions(session: AsyncSession, action_id: str) -> Permissions | No
     return Permissions.model_validate(found) if found is not None else None
 
 
-async def put_permissions(session: AsyncSession, action_id: str, value: Permissions) -> None:
-    """Replace the permissions of the action."""
-    await session.exec(
-        update(ActionRow).where(col(ActionRow.id) == action_id).values(permissions=value.model_dump(mode="json"))
+async def put_permissions(
+    session: AsyncSession,
+    action: Action,
+    before: Permissions,
+    after: Permissions,
+    *,
+    by: str,
+    at: datetime,
+    origin: str,
+) -> None:
+    """Replace the permissions of the action; nothing is written when they stay as they are."""
+    was, is_now = before.model_dump(mode="json"), after.model_dump(mode="json")
+    if was == is_now:
+        return
+    await session.exec(update(ActionRow).where(col(ActionRow.id) == action.id).values(permissions=is_now))
+    context: dict[str, str | None] = {"action": action.identifier}
+    await changes.append(
+        session, Change.of(Resource.ACTION_PERMISSIONS, was, is_now, context=context, by=by, at=at, origin=origin)
     )
 
 

@@ -1,4 +1,4 @@
-"""The change log: it is only ever added to."""
+"""The change log: what happened is added to it, and never changed."""
 
 from sqlalchemy import insert
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -19,8 +19,16 @@ async def append(session: AsyncSession, change: Change) -> None:
             "id": change.id,
             "at": change.at,
             "resource_type": change.resource_type,
+            "happening": change.action,
+            "status": change.outcome,
+            "origin": change.origin,
             "run_id": change.context.get("runId"),
             "action": change.context.get("action"),
+            "blueprint": change.context.get("blueprint"),
+            "entity": change.context.get("entity"),
+            "webhook_id": change.context.get("webhookId"),
+            "webhook_event_id": change.context.get("webhookEventId"),
+            "installation_id": change.context.get("installationId"),
             "pending": False,
             "document": change.document(),
         },

@@ -2,9 +2,9 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import Executable, literal
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from domain.errors import InvalidRequest, Unavailable
 from store.sqlite import SqliteFile
@@ -20,10 +21,18 @@ from store.sqlite import SqliteFile
 log = logging.getLogger(__name__)
 
 _NO_SUCH_CHARACTER = "22021"
+_CONFLICTS = ("40001", "40P01")
+"""Serialization failures and deadlocks."""
+_ATTEMPTS = 12
+_Result = TypeVar("_Result")
 _OPTIONS: dict[str, Any] = {
     "hide_parameters": True,  # they are people's inputs, and errors end up in logs
     "json_serializer": lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")),
 }
+
+
+class Raced(Unavailable):
+    """Another transaction was in the way: all of this one was undone, and it has to be done again."""
 
 
 class Database:
@@ -61,6 +70,23 @@ class Database:
         with _outages():
             async with self._sessions.write() as session:
                 yield session
+
+    async def transact(self, work: Callable[[AsyncSession], Awaitable[_Result]]) -> _Result:
+        """What `work` makes of a transaction; it is done again when another one was in its way.
+
+        Raises:
+            Raced: every time.
+        """
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(Raced),
+            wait=wait_random_exponential(multiplier=0.01, max=0.5),
+            stop=stop_after_attempt(_ATTEMPTS),
+            reraise=True,
+        ):
+            with attempt:
+                async with self.write() as session:
+                    return await work(session)
+        raise AssertionError("unreachable")
 
     async def check(self) -> None:
         """Ask the database something.
@@ -122,6 +148,8 @@ class _outages:  # noqa: N801 - reads as a statement
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") in _CONFLICTS:
+            raise Raced("other writers were in the way every time; ask again") from None
         if isinstance(error, PoolTimeout | OSError) or (isinstance(error, DBAPIError) and _is_outage(error)):
             log.error("database unavailable", extra={"cause": type(getattr(error, "orig", None) or error).__name__})
             raise Unavailable(

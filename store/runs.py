@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal, cast
 
 import sqlalchemy as sa
-from sqlalchemy import CursorResult, and_, bindparam, insert, or_, true
+from sqlalchemy import ColumnElement, CursorResult, and_, bindparam, insert, or_, true
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -203,12 +203,7 @@ async def listed(session: AsyncSession, filters: Filters) -> list[Run]:
         filters.user_ids is None or col(RunRow.created_by).in_(filters.user_ids),
         filters.sources is None or col(RunRow.source).in_(filters.sources),
         filters.external_run_id is None or col(RunRow.external_run_id) == filters.external_run_id,
-        filters.seen_by is None
-        or or_(
-            col(RunRow.created_by) == filters.seen_by,
-            col(RunRow.action_id).in_(filters.approvable),
-            ~col(RunRow.restricted),
-        ),
+        filters.seen_by is None or visible_to(filters.seen_by, approvable=filters.approvable),
     ]
     rows = await session.exec(
         select(RunRow.document, ActionRow.id)
@@ -218,6 +213,12 @@ async def listed(session: AsyncSession, filters: Filters) -> list[Run]:
         .limit(filters.limit)
     )
     return [_run(cast(Document, document), deleted=action is None) for document, action in rows]
+
+
+def visible_to(user_id: str, *, approvable: Sequence[str]) -> ColumnElement[bool]:
+    """Whether the user may see a run: their own, of an unrestricted action, or of one of `approvable`."""
+    mine, may_decide = col(RunRow.created_by) == user_id, col(RunRow.action_id).in_(approvable)
+    return or_(mine, may_decide, ~col(RunRow.restricted))
 
 
 async def waiting_for(session: AsyncSession, action_id: str) -> Sequence[str]:

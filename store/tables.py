@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, Integer, Table, TypeDecorator, text
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, Integer, Table, TypeDecorator, UniqueConstraint, text
 from sqlalchemy.engine import Dialect
 from sqlmodel import Field, SQLModel
 
@@ -36,6 +36,11 @@ def _json(*, nullable: bool = False) -> Any:
     return Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=nullable))
 
 
+def _only(condition: str) -> dict[str, Any]:
+    # Keeps rows out of an index that nobody looks for there.
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
 class OrganizationRow(SQLModel, table=True):
     """The organization; there is one."""
 
@@ -59,6 +64,16 @@ class UserRow(SQLModel, table=True):
     email: str = Field(unique=True)
     client_id: str = Field(unique=True)
     client_secret_hash: str
+    document: Document = _json()
+
+
+class TeamRow(SQLModel, table=True):
+    """A team; who is in it is kept with each person."""
+
+    __tablename__ = "teams"
+
+    id: str = Field(primary_key=True)
+    name: str = Field(unique=True)
     document: Document = _json()
 
 
@@ -101,6 +116,44 @@ class ActionVersionRow(SQLModel, table=True):
     action_id: str = Field(primary_key=True)
     version: int = Field(primary_key=True)
     document: Document = _json()
+
+
+class BlueprintRow(SQLModel, table=True):
+    """A blueprint."""
+
+    __tablename__ = "blueprints"
+
+    id: str = Field(primary_key=True)
+    identifier: str = Field(unique=True)
+    revision: int = 0
+    document: Document = _json()
+
+
+class EntityRow(SQLModel, table=True):
+    """An entity of the catalog."""
+
+    __tablename__ = "entities"
+    __table_args__ = (UniqueConstraint("blueprint", "identifier"),)
+
+    id: str = Field(primary_key=True)
+    blueprint: str
+    identifier: str
+    created_at: datetime = Field(sa_column=Column(Moment(), nullable=False))
+    updated_at: datetime = Field(sa_column=Column(Moment(), nullable=False))
+    datasource: str = Field(default="", index=True)
+    document: Document = _json()
+
+
+class EntityRelationRow(SQLModel, table=True):
+    """One entity names another in one of its relations; the order is in the document."""
+
+    __tablename__ = "entity_relations"
+    __table_args__ = (Index("ix_entity_relations_target", "target_blueprint", "target"),)
+
+    source_id: str = Field(primary_key=True)
+    relation: str = Field(primary_key=True)
+    target: str = Field(primary_key=True)
+    target_blueprint: str
 
 
 class RunRow(SQLModel, table=True):
@@ -163,16 +216,37 @@ class RunLogRow(SQLModel, table=True):
 
 
 class ChangeRow(SQLModel, table=True):
-    """One change; the table only grows."""
+    """One change; nothing is ever changed here, and only old ones are deleted."""
 
     __tablename__ = "changes"
+    __table_args__ = (
+        Index("ix_changes_newest", "at"),
+        Index("ix_changes_kind", "resource_type", "happening", "at"),
+        Index("ix_changes_origin", "origin", "at"),
+        Index("ix_changes_failures", "at", **_only("status = 'FAILURE'")),
+        Index("ix_changes_blueprint", "blueprint", "at", **_only("blueprint IS NOT NULL")),
+        Index("ix_changes_entity", "entity", "at", **_only("entity IS NOT NULL")),
+        Index("ix_changes_webhook", "webhook_id", "at", **_only("webhook_id IS NOT NULL")),
+        Index("ix_changes_webhook_event", "webhook_event_id", **_only("webhook_event_id IS NOT NULL")),
+        Index("ix_changes_installation", "installation_id", "at", **_only("installation_id IS NOT NULL")),
+    )
 
     sequence: int | None = Field(default=None, sa_column=Column(_SEQUENCE, primary_key=True, autoincrement=True))
     id: str = Field(unique=True)
     at: datetime = Field(sa_column=Column(Moment(), nullable=False))
     resource_type: str
+    happening: str | None = None
+    """CREATE, UPDATE and so on. None, like the origin, when a process of before this column wrote it."""
+    status: str = "SUCCESS"
+    origin: str | None = None
     run_id: str | None = Field(default=None, index=True)
     action: str | None = None
+    """The identifier of the action it is about."""
+    blueprint: str | None = None
+    entity: str | None = None
+    webhook_id: str | None = None
+    webhook_event_id: str | None = None
+    installation_id: str | None = None
     pending: bool = False
     """Whether an automation has still to be asked about it."""
     document: Document = _json()

@@ -2,17 +2,28 @@
 
 import hashlib
 import hmac
+from datetime import datetime
 
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import col, select
+from sqlmodel import col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from domain.changes import Change
 from domain.errors import IdentifierTaken, NotFound
 from domain.users import User
+from store import changes
 from store.tables import UserRow
 
 
-async def create(session: AsyncSession, user: User, *, client_id: str, client_secret: str) -> None:
+async def create(
+    session: AsyncSession,
+    user: User,
+    *,
+    client_id: str,
+    client_secret: str,
+    by: str = "interlock",
+    origin: str = "CLI",
+) -> None:
     """Insert the person. Only a digest of the secret is kept: nobody has to read it back.
 
     Raises:
@@ -31,6 +42,36 @@ async def create(session: AsyncSession, user: User, *, client_id: str, client_se
         await session.flush()
     except IntegrityError:
         raise IdentifierTaken("User", user.email) from None
+    await _record(session, None, user, at=user.created_at, by=by, origin=origin)
+
+
+async def replace(session: AsyncSession, before: User, after: User, *, by: str, origin: str) -> None:
+    """Keep what the person is now; nothing happens when it is what they were."""
+    if after == before:
+        return
+    document = after.model_dump(mode="json")
+    await session.exec(update(UserRow).where(col(UserRow.id) == after.id).values(document=document))
+    await _record(session, before, after, at=after.updated_at, by=by, origin=origin)
+
+
+async def put_credentials(
+    session: AsyncSession, user: User, *, client_id: str, client_secret: str, at: datetime, by: str, origin: str
+) -> None:
+    """Replace the credentials of the person; the old ones give no more tokens."""
+    after = user.model_copy(update={"updated_at": at})
+    values = {
+        "client_id": client_id,
+        "client_secret_hash": _digest(client_secret),
+        "document": after.model_dump(mode="json"),
+    }
+    await session.exec(update(UserRow).where(col(UserRow.id) == user.id).values(**values))
+    await _record(session, user, after, at=at, by=by, origin=origin)
+
+
+async def remove(session: AsyncSession, user: User, *, at: datetime, by: str, origin: str) -> None:
+    """Delete the person. Their tokens are refused from now on."""
+    await session.exec(delete(UserRow).where(col(UserRow.id) == user.id))
+    await _record(session, user, None, at=at, by=by, origin=origin)
 
 
 async def get(session: AsyncSession, user_id: str) -> User | None:
@@ -39,16 +80,17 @@ async def get(session: AsyncSession, user_id: str) -> User | None:
     return User.model_validate(row.document) if row else None
 
 
-async def by_email(session: AsyncSession, email: str) -> User:
-    """The person with the email address, in any case.
+async def by_email(session: AsyncSession, email: str, *, to_change: bool = False) -> User:
+    """The person with the email address, in any case; `to_change` keeps others from changing them.
 
     Raises:
         NotFound: there is none.
     """
-    row = (await session.exec(select(UserRow).where(UserRow.email == email.casefold()))).first()
-    if row is None:
+    query = select(UserRow.document).where(UserRow.email == email.casefold())
+    found = (await session.exec(query.with_for_update() if to_change else query)).first()
+    if found is None:
         raise NotFound("User", email)
-    return User.model_validate(row.document)
+    return User.model_validate(found)
 
 
 async def by_credentials(session: AsyncSession, client_id: str, client_secret: str) -> User | None:
@@ -59,10 +101,27 @@ async def by_credentials(session: AsyncSession, client_id: str, client_secret: s
     return User.model_validate(row.document)
 
 
-async def everybody(session: AsyncSession) -> list[User]:
-    """All people, by email address."""
-    rows = await session.exec(select(UserRow.document).order_by(col(UserRow.email)))
+async def everybody(session: AsyncSession, *, to_change: bool = False) -> list[User]:
+    """All people, by email address; `to_change` keeps others from changing them."""
+    query = select(UserRow.document).order_by(col(UserRow.email))
+    rows = await session.exec(query.with_for_update() if to_change else query)
     return [User.model_validate(row) for row in rows]
+
+
+async def _record(
+    session: AsyncSession, before: User | None, after: User | None, *, at: datetime, by: str, origin: str
+) -> None:
+    known = after or before
+    change = Change.of(
+        "user",
+        before.model_dump(mode="json") if before else None,
+        after.model_dump(mode="json") if after else None,
+        context={"user": known.email if known else None},
+        at=at,
+        by=by,
+        origin=origin,
+    )
+    await changes.append(session, change)
 
 
 def _digest(secret: str) -> str:

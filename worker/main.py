@@ -64,7 +64,7 @@ async def work(
     async with open_transport() as http:
         worker = create_worker(settings, client, services(settings, database, evaluate, organization, http))
         async with worker:
-            relay = asyncio.create_task(Relay(client, database, driver, now).run())
+            relay = asyncio.create_task(Relay(client, database, driver, now, retention=settings.audit_retention).run())
             log.info("worker started", extra={"task_queue": settings.task_queue})
             if ready:
                 ready.set()

@@ -12,7 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from domain.errors import Unavailable
 from domain.runs import PLATFORM, Run
 from runtime.driver import RunDriver
-from store import runs
+from store import audit, runs
 from store.database import Database
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ _POLL_SECONDS = 1.0
 _BATCH = 200
 _AT_ONCE = 16
 _SWEEP_SECONDS = 300.0
+_PURGE_SECONDS = 3600.0
 _RETRY_SECONDS = 5.0
 _STOPPED = {
     WorkflowExecutionStatus.TERMINATED: "An operator terminated its workflow",
@@ -34,18 +35,33 @@ _STOPPED = {
 
 
 class Relay:
-    """Starts workflows that were never started and wakes those that were not woken. Several may run at once."""
+    """Starts workflows that were never started and wakes those that were not woken. Several may run at once.
 
-    def __init__(self, client: Client, database: Database, driver: RunDriver, now: Callable[[], datetime]) -> None:
+    With a retention it also deletes the audit records that are older.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        database: Database,
+        driver: RunDriver,
+        now: Callable[[], datetime],
+        *,
+        retention: timedelta | None = None,
+    ) -> None:
         self._client = client
         self._database = database
         self._driver = driver
         self._now = now
+        self._retention = retention
 
     async def run(self) -> None:
         """Work until cancelled. An outage of SQL or Temporal only costs time."""
         # Side by side: a listing that is slow or fails keeps nobody from being told.
-        await asyncio.gather(self._again(self._relay_all, _POLL_SECONDS), self._again(self.sweep, _SWEEP_SECONDS))
+        work = [self._again(self._relay_all, _POLL_SECONDS), self._again(self.sweep, _SWEEP_SECONDS)]
+        if self._retention is not None:
+            work.append(self._again(self.purge, _PURGE_SECONDS))
+        await asyncio.gather(*work)
 
     async def _again(self, work: Callable[[], Coroutine[Any, Any, None]], pause: float) -> None:
         while True:
@@ -102,6 +118,14 @@ class Relay:
             for run_id in page:
                 if run_id not in running:
                     await self._put_right(run_id)
+
+    async def purge(self) -> None:
+        """Delete the audit records that are older than the retention; nothing without one."""
+        if self._retention is None:
+            return
+        deleted = await audit.purge(self._database, before=self._now() - self._retention)
+        if deleted:
+            log.info("old audit records are deleted", extra={"records": deleted})
 
     async def _put_right(self, run_id: str) -> None:
         now = self._now()

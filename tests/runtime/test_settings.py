@@ -39,6 +39,7 @@ def test_database_addresses_get_our_drivers(given: str, used: str) -> None:
 
 
 def test_durations_are_iso_8601_or_seconds() -> None:
+    assert Settings.from_environment({"INTERLOCK_AUDIT_RETENTION": "P90D"}).audit_retention == timedelta(days=90)
     for value in ("PT1M30S", "90"):
         settings = Settings.from_environment({"INTERLOCK_WEBHOOK_TIMEOUT": value})
         assert settings.webhook_timeout == timedelta(seconds=90)
@@ -65,6 +66,9 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
         ("INTERLOCK_SECRET_KEY", "wrong-value"),
         ("INTERLOCK_PREVIOUS_SECRET_KEYS", f"{KEY},wrong-value"),
         ("INTERLOCK_JQ_TIME_LIMIT", "-1"),
+        ("INTERLOCK_AUDIT_RETENTION", "wrong-value"),
+        ("INTERLOCK_AUDIT_RETENTION", "P0D"),
+        ("INTERLOCK_AUDIT_RETENTION", "P40000D"),
         ("INTERLOCK_LOG_LEVEL", "wrong-value"),
         ("INTERLOCK_PUBLIC_URL", "wrong-value"),
         ("INTERLOCK_PAYLOAD_CODEC", "wrong-value"),

@@ -187,7 +187,8 @@ class Observer:
         """The statuses every run has had, in order, as the change log tells them."""
         found: defaultdict[str, list[str]] = defaultdict(list)
         async with Database(self.stack.database_url) as database, database.read() as session:
-            query = select(ChangeRow).where(ChangeRow.resource_type == "run").order_by(col(ChangeRow.sequence))
+            happened = select(ChangeRow).where(ChangeRow.resource_type == "run", ChangeRow.status == "SUCCESS")
+            query = happened.order_by(col(ChangeRow.sequence))
             for row in await session.exec(query):
                 before, after = (row.document[name] for name in ("before", "after"))
                 assert isinstance(after, dict)

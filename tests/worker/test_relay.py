@@ -1,6 +1,8 @@
 """The relay: whatever workflows were not told, and those that are gone, on a real Temporal server."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution
@@ -10,6 +12,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from backends import open_transport
 from domain.jq import Evaluator
+from runtime.clock import now
 from store import runs
 from tests.support.processes import eventually
 from tests.support.product import Product, running
@@ -35,7 +38,8 @@ async def lose(product: Product, run_id: str) -> None:
         try:
             await product.temporal.get_workflow_handle(run_id).describe()
         except RPCError:
-            return True
+            # The list, which the sweep goes by, is written later.
+            return (await product.temporal.count_workflows(f"WorkflowId = '{run_id}'")).count == 0 or None
         return None
 
     await eventually("the workflow is gone", gone)
@@ -47,8 +51,6 @@ async def told(product: Product) -> None:
     async def all_told() -> bool | None:
         async with product.database.write() as session:
             return None if await runs.leased(session, before=now(), now=now(), limit=10) else True
-
-    from runtime.clock import now
 
     await eventually("everything is told", all_told)
 
@@ -96,3 +98,26 @@ async def test_a_sweep_leaves_runs_alone_whose_workflows_are_there(product: Prod
     await product.relay.sweep()
     assert (await product.get(run_id))["status"] == "IN_PROGRESS"
     assert not await product.relay.relay_once()
+
+
+@pytest.mark.parametrize(("retention", "left"), [(None, 1), (timedelta(days=2), 1), (timedelta(hours=23), 0)])
+async def test_audit_records_are_kept_as_long_as_was_asked_for(
+    product: Product, retention: timedelta | None, left: int
+) -> None:
+    await product.action()
+    tomorrow = now() + timedelta(days=1)
+    relay = Relay(product.temporal, product.database, product.driver, lambda: tomorrow, retention=retention)
+    working = asyncio.create_task(relay.run())
+
+    async def audits() -> int:
+        return len((await product.api.get("/v1/audit-log")).json()["audits"])
+
+    async def purged() -> bool | None:
+        return await audits() == left or None
+
+    try:
+        await eventually("the relay has purged what it should", purged)
+        await asyncio.sleep(0.2)
+        assert await audits() == left
+    finally:
+        working.cancel()

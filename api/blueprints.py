@@ -1,0 +1,134 @@
+"""Blueprints: what kinds of entities there are."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.auth import AdminCaller, AuthenticatedRoute, Caller
+from api.errors import responses
+from api.services import ApiServices, Now, Services
+from domain.blueprints import Blueprint, Definition, parsed, patched, written
+from domain.documents import Document
+from domain.errors import Forbidden, HasDependents, IdentifierTaken, InvalidRequest, NotFound
+from domain.runs import Source
+from domain.users import Caller as CallerValue
+from store import blueprints, entities
+
+router = APIRouter(route_class=AuthenticatedRoute, tags=["blueprints"])
+
+Written = Annotated[dict[str, Any], Body(description="A blueprint; it is stored and echoed as received.")]
+Part = Annotated[dict[str, Any], Body(description="Some top-level keys of a blueprint; the others stay.")]
+
+
+@router.post("/v1/blueprints", status_code=201, responses=responses(Forbidden, NotFound, IdentifierTaken))
+async def create_blueprint(document: Written, caller: AdminCaller, services: Services, now: Now) -> Document:
+    """Create a blueprint. The targets of its relations must exist already, or be the blueprint itself."""
+    definition = parsed(document)
+    blueprint = Blueprint(
+        identifier=definition.identifier,
+        document=document,
+        created_at=now,
+        created_by=caller.id,
+        updated_at=now,
+        updated_by=caller.id,
+    )
+    async with services.database.write() as session:
+        await _require_targets(session, definition)
+        await blueprints.create(session, blueprint, origin=Source.API)
+    return {"ok": True, "blueprint": blueprint.echo()}
+
+
+@router.get("/v1/blueprints", responses=responses())
+async def list_blueprints(caller: Caller, services: Services) -> Document:
+    """All blueprints, by identifier."""
+    async with services.database.read() as session:
+        found = await blueprints.listed(session)
+    return {"ok": True, "blueprints": [blueprint.echo() for blueprint in found]}
+
+
+@router.get("/v1/blueprints/{blueprint}", responses=responses(NotFound))
+async def get_blueprint(blueprint: str, caller: Caller, services: Services) -> Document:
+    """One blueprint as it was written."""
+    async with services.database.read() as session:
+        found = await blueprints.get(session, blueprint)
+    return {"ok": True, "blueprint": found.echo()}
+
+
+@router.put("/v1/blueprints/{blueprint}", responses=responses(NotFound, Forbidden))
+async def replace_blueprint(
+    blueprint: str, document: Written, caller: AdminCaller, services: Services, now: Now
+) -> Document:
+    """Replace the blueprint. Entities stay as they are; a relation that goes is taken from them."""
+    return await _changed(blueprint, lambda before: document, caller, services, now)
+
+
+@router.patch("/v1/blueprints/{blueprint}", responses=responses(NotFound, Forbidden))
+async def patch_blueprint(blueprint: str, part: Part, caller: AdminCaller, services: Services, now: Now) -> Document:
+    """Replace the top-level keys that are named; the others stay."""
+    return await _changed(blueprint, lambda before: patched(before.document, part), caller, services, now)
+
+
+@router.delete("/v1/blueprints/{blueprint}", responses=responses(NotFound, Forbidden, HasDependents))
+async def delete_blueprint(blueprint: str, caller: AdminCaller, services: Services, now: Now) -> Document:
+    """Delete the blueprint, if it has no entities and no other blueprint relates to it."""
+    async with services.database.write() as session:
+        found = await blueprints.get(session, blueprint, to_change=True)
+        await blueprints.remove(session, found, by=caller.id, at=now, origin=Source.API)
+    return {"ok": True}
+
+
+@router.get("/v1/blueprints/{blueprint}/entities-count", responses=responses(NotFound))
+async def count_entities(blueprint: str, caller: Caller, services: Services) -> Document:
+    """How many entities the blueprint has."""
+    async with services.database.read() as session:
+        found = await blueprints.get(session, blueprint)
+        count = await blueprints.count(session, found.identifier)
+    return {"ok": True, "count": count}
+
+
+async def _changed(
+    identifier: str, change: Callable[[Blueprint], Document], caller: CallerValue, services: ApiServices, now: datetime
+) -> Document:
+    async with services.database.write() as session:
+        before = await blueprints.get(session, identifier, to_change=True)
+        document = change(before)
+        definition = parsed(document)
+        if definition.identifier != before.identifier:
+            raise InvalidRequest("identifier: a blueprint keeps its identifier in this version")
+        after = replace(before, document=document, updated_at=now, updated_by=caller.id)
+        if json.dumps(written(document)) == json.dumps(written(before.document)):  # the order of keys counts
+            return {"ok": True, "blueprint": before.echo()}
+        await _require_targets(session, definition)
+        await _fit_relations(session, before, definition)
+        await blueprints.replace(session, before, after, origin=Source.API)
+    return {"ok": True, "blueprint": after.echo()}
+
+
+async def _fit_relations(session: AsyncSession, before: Blueprint, definition: Definition) -> None:
+    """Take relations that go from the entities.
+
+    Raises:
+        InvalidRequest: a relation would mean something else for entities that have it.
+    """
+    for name, relation in before.definition.relations.items():
+        now = definition.relations.get(name)
+        if now is None:
+            await entities.forget_relation(session, before.identifier, name)
+            continue
+        same = (now.target, now.many) == (relation.target, relation.many)
+        number = 0 if same else await entities.related_by(session, before.identifier, name)
+        if number:
+            raise InvalidRequest(
+                f"relations.{name}: target and many cannot change while {number} entities have the relation"
+            )
+
+
+async def _require_targets(session: AsyncSession, definition: Definition) -> None:
+    for relation in definition.relations.values():
+        if relation.target != definition.identifier:
+            await blueprints.get(session, relation.target, to_use=True)

@@ -1,0 +1,54 @@
+"""What routes that write to the catalog share: who may, and for whom."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Header
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.auth import Caller
+from api.services import ApiServices, Now
+from domain.entities import Author
+from domain.errors import EntityRunExhausted, Forbidden
+from domain.runs import RunStatus, Source
+from store import runs
+from store.entities import Writer
+
+_MOST_DATASOURCE = 500
+_Result = TypeVar("_Result")
+
+
+async def _writer(
+    caller: Caller, now: Now, user_agent: Annotated[str, Header()] = "", run_id: str | None = None
+) -> Writer:
+    if not caller.is_admin:
+        raise Forbidden(
+            f"only Admins and the organization's credentials may write to the catalog, and {caller.name} is neither"
+        )
+    datasource = user_agent[:_MOST_DATASOURCE]
+    # Integrations say who they are; everybody else is the API.
+    origin = datasource if datasource.startswith("port-ocean/") else Source.API
+    return Writer(Author(caller.id, now, datasource), origin, run_id)
+
+
+CatalogWriter = Annotated[Writer, Depends(_writer)]
+"""On whose behalf a route writes; `run_id` in the query ties what it writes to a run."""
+
+
+async def written(services: ApiServices, writer: Writer, work: Callable[[AsyncSession], Awaitable[_Result]]) -> _Result:
+    """What `work` makes of a transaction, once the run it belongs to is known to go on.
+
+    Raises:
+        NotFound: there is no such run.
+        EntityRunExhausted: the run does not go on.
+        Unavailable: others were in the way, every time.
+    """
+
+    async def gated(session: AsyncSession) -> _Result:
+        if writer.run_id:
+            run = await runs.get(session, writer.run_id)
+            if run.status is not RunStatus.IN_PROGRESS:
+                raise EntityRunExhausted(f"run {run.id} is not in progress: it is {run.status}")
+        return await work(session)
+
+    return await services.database.transact(gated)

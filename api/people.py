@@ -1,0 +1,195 @@
+"""People and teams: who is here, what they are, and the credentials they get tokens with."""
+
+import secrets
+from collections.abc import Collection, Iterable
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import JsonValue
+
+from api.auth import AdminCaller, AuthenticatedRoute, Caller, CausedBy
+from api.errors import responses
+from api.services import Now, Services, words
+from domain import teams as team_values
+from domain import users as user_values
+from domain.documents import Document
+from domain.errors import Forbidden, IdentifierTaken, InvalidRequest, NotFound
+from domain.identifiers import new
+from domain.runs import Source
+from domain.teams import Team, TeamPatch, TeamRequest
+from domain.users import Invitation, User, UserPatch, once
+from store import teams, users
+
+router = APIRouter(route_class=AuthenticatedRoute, tags=["people"])
+
+Fields = Annotated[list[str] | None, Query(description="What to tell, repeated or joined by commas; all by default.")]
+
+_LISTS = ("teams", "roles", "users")
+"""Fields that clients also ask for in part, `roles.name`; they get them whole."""
+
+
+@router.get("/v1/users", responses=responses())
+async def list_users(caller: Caller, services: Services, fields: Fields = None) -> Document:
+    """All people, by email address."""
+    wanted = _wanted(fields, user_values.FIELDS)
+    async with services.database.read() as session:
+        people = await users.everybody(session)
+    return {"ok": True, "users": _projected((one.shown(services.organization.id) for one in people), wanted)}
+
+
+@router.post("/v1/users/invite", responses=responses(Forbidden, IdentifierTaken, NotFound))
+async def invite_user(body: Invitation, caller: AdminCaller, services: Services, now: Now) -> Document:
+    """Make a person. They get no credentials by this: rotate them, and nobody is notified."""
+    invitee = body.invitee
+    user = User(
+        id=new("user"),
+        email=invitee.email,
+        roles=once(invitee.roles),
+        teams=once(invitee.teams),
+        created_at=now,
+        updated_at=now,
+    )
+    client_id, client_secret = _credentials()
+    async with services.database.write() as session:
+        await teams.require(session, user.teams)
+        await users.create(
+            session, user, client_id=client_id, client_secret=client_secret, by=caller.id, origin=Source.API
+        )
+    return {"ok": True}
+
+
+@router.get("/v1/users/{user_email}", responses=responses(NotFound))
+async def get_user(user_email: str, caller: Caller, services: Services) -> Document:
+    """One person."""
+    async with services.database.read() as session:
+        user = await users.by_email(session, user_email)
+    return {"ok": True, "user": user.shown(services.organization.id)}
+
+
+@router.patch("/v1/users/{user_email}", responses=responses(Forbidden, NotFound))
+async def patch_user(user_email: str, patch: UserPatch, caller: AdminCaller, services: Services, now: Now) -> Document:
+    """Replace the roles or the teams of a person; what is not named stays."""
+    said = patch.said()
+    async with services.database.write() as session:
+        await teams.require(session, said.get("teams", ()))
+        before = await users.by_email(session, user_email, to_change=True)
+        user = before.revised(at=now, **said)
+        await users.replace(session, before, user, by=caller.id, origin=Source.API)
+    return {"ok": True, "user": user.shown(services.organization.id)}
+
+
+@router.delete("/v1/users/{user_email}", responses=responses(Forbidden, NotFound))
+async def delete_user(user_email: str, caller: AdminCaller, services: Services, now: Now) -> Document:
+    """Delete a person. Their access tokens end with this; what they did stays on record."""
+    async with services.database.write() as session:
+        user = await users.by_email(session, user_email, to_change=True)
+        await users.remove(session, user, at=now, by=caller.id, origin=Source.API)
+    return {"ok": True}
+
+
+@router.post("/v1/rotate-credentials/{user_email}", responses=responses(Forbidden, NotFound))
+async def rotate_credentials(
+    user_email: str, caller: Caller, cause: CausedBy, services: Services, now: Now
+) -> Document:
+    """New credentials for a person, told this once; the old ones give no more tokens. People may rotate their own."""
+    if cause.run_id:
+        raise Forbidden(f"this access token was given to the backend of run {cause.run_id}, which may not do this")
+    if not (caller.is_admin or (caller.user and caller.user.is_called(user_email))):
+        raise Forbidden(f"only Admins and the organization's credentials may do this for others than {caller.name}")
+    client_id, client_secret = _credentials()
+    async with services.database.write() as session:
+        user = await users.by_email(session, user_email, to_change=True)
+        await users.put_credentials(
+            session,
+            user,
+            client_id=client_id,
+            client_secret=client_secret,
+            at=now,
+            by=caller.id,
+            origin=Source.API,
+        )
+    return {"ok": True, "credentials": {"clientId": client_id, "clientSecret": client_secret}}
+
+
+@router.get("/v1/teams", responses=responses())
+async def list_teams(caller: Caller, services: Services, fields: Fields = None) -> Document:
+    """All teams, by name, with something about each of their users."""
+    wanted = _wanted(fields, team_values.FIELDS)
+    async with services.database.read() as session:
+        found, people = await teams.listed(session), await users.everybody(session)
+    return {"ok": True, "teams": _projected((team.shown(people) for team in found), wanted)}
+
+
+@router.post("/v1/teams", responses=responses(Forbidden, IdentifierTaken, NotFound))
+async def create_team(body: TeamRequest, caller: AdminCaller, services: Services, now: Now) -> Document:
+    """Make a team of these users. Without `users`, whoever bears its name already is in it."""
+    team = Team(id=new("team"), name=body.name, description=body.description, created_at=now, updated_at=now)
+    async with services.database.write() as session:
+        people = await teams.create(session, team, body.members(), by=caller.id, origin=Source.API)
+    return {"ok": True, "team": team.written(people)}
+
+
+@router.get("/v1/teams/{name}", responses=responses(NotFound))
+async def get_team(name: str, caller: Caller, services: Services) -> Document:
+    """One team, with something about each of its users."""
+    async with services.database.read() as session:
+        team, people = await teams.get(session, name), await users.everybody(session)
+    return {"ok": True, "team": team.shown(people)}
+
+
+@router.put("/v1/teams/{name}", responses=responses(Forbidden, IdentifierTaken, NotFound))
+async def replace_team(name: str, body: TeamRequest, caller: AdminCaller, services: Services, now: Now) -> Document:
+    """Replace the team: without `users` nobody is in it any more. Another `name` renames it, also for its users."""
+    said = {"name": body.name, "description": body.description}
+    return await _revised(name, said, body.users, caller, services, now)
+
+
+@router.patch("/v1/teams/{name}", responses=responses(Forbidden, IdentifierTaken, NotFound))
+async def patch_team(name: str, patch: TeamPatch, caller: AdminCaller, services: Services, now: Now) -> Document:
+    """Change what is named of the team; the rest stays. Another `name` renames it, also for its users."""
+    return await _revised(name, patch.said(), patch.members(), caller, services, now)
+
+
+@router.delete("/v1/teams/{name}", responses=responses(Forbidden, NotFound))
+async def delete_team(name: str, caller: AdminCaller, services: Services, now: Now) -> Document:
+    """Delete the team, and take it from its users."""
+    async with services.database.write() as session:
+        team = await teams.get(session, name, to_change=True)
+        await teams.remove(session, team, at=now, by=caller.id, origin=Source.API)
+    return {"ok": True}
+
+
+async def _revised(
+    name: str,
+    said: dict[str, str | None],
+    members: list[str] | None,
+    caller: AdminCaller,
+    services: Services,
+    now: Now,
+) -> Document:
+    async with services.database.write() as session:
+        before = await teams.get(session, name, to_change=True)
+        after = before.model_copy(update=said)
+        team, people = await teams.replace(session, before, after, members, at=now, by=caller.id, origin=Source.API)
+    return {"ok": True, "team": team.written(people)}
+
+
+def _credentials() -> tuple[str, str]:
+    return secrets.token_urlsafe(24), secrets.token_urlsafe(48)
+
+
+def _wanted(fields: list[str] | None, known: Collection[str]) -> set[str]:
+    """The fields to tell.
+
+    Raises:
+        InvalidRequest: names those that there are not.
+    """
+    asked = {field: field.partition(".") for field in words(fields)}
+    unknown = [field for field, (name, dot, _) in asked.items() if name not in known or (dot and name not in _LISTS)]
+    if unknown:
+        raise InvalidRequest(f"fields: there is no {', '.join(unknown)}, only {', '.join(known)}")
+    return {name for name, _, _ in asked.values()} or set(known)
+
+
+def _projected(shown: Iterable[Document], wanted: set[str]) -> list[JsonValue]:
+    return [{name: value for name, value in one.items() if name in wanted} for one in shown]

@@ -1,0 +1,72 @@
+"""The audit log: changes as people and clients read them."""
+
+from collections.abc import Collection
+from enum import StrEnum
+
+from pydantic import JsonValue
+
+from domain.changes import Outcome
+from domain.documents import Document
+
+
+class Resource(StrEnum):
+    """What a record is about. The last four are ours, the others those of the audit log's contract."""
+
+    BLUEPRINT = "blueprint"
+    ENTITY = "entity"
+    RUN = "run"
+    WEBHOOK = "webhook"
+    SCORECARD = "scorecard"
+    ACTION = "action"
+    ACTION_PERMISSIONS = "action_permissions"
+    SECRET = "secret"  # noqa: S105 - a kind, not a value
+    USER = "user"
+    TEAM = "team"
+
+
+FOR_EVERYBODY = (
+    Resource.ACTION,
+    Resource.ACTION_PERMISSIONS,
+    Resource.BLUEPRINT,
+    Resource.ENTITY,
+    Resource.SCORECARD,
+)
+"""What everybody may see, as it is and so also as it was. Who sees the run sees its records; others are for Admins."""
+
+KEYS = ("identifier", "resourceType", "action", "status", "message", "trigger", "context", "diff", "additionalData")
+"""What a record may hold, in this order."""
+
+_PLACE = ("blueprint", "entity", "runId")
+_PLACED = (Resource.ENTITY, Resource.RUN)
+
+
+def record(change: Document, *, organization: str, only: Collection[str] = ()) -> Document:
+    """The record of a change, from its document; with the keys in `only`, or all when there are none."""
+    kind = change["resourceType"]
+    told: Document = {
+        "identifier": change["id"],
+        "resourceType": kind,
+        "action": change["action"],
+        "status": change.get("status", Outcome.SUCCESS),  # what was kept before there were others has happened
+        "message": change.get("message"),
+        "trigger": {
+            "by": {"orgId": organization, "userId": change["by"]},
+            "origin": change["origin"],
+            "at": change["at"],
+        },
+        "context": _context(change["context"], placed=kind in _PLACED),
+        "diff": {"before": change["before"], "after": change["after"]},
+        "additionalData": {},
+    }
+    return {key: told[key] for key in KEYS if not only or key in only}
+
+
+def _context(context: JsonValue, *, placed: bool) -> Document:
+    """What is known; of entities and runs also where they have no blueprint, entity or run."""
+    known: Document = (
+        {key: value for key, value in context.items() if value is not None} if isinstance(context, dict) else {}
+    )
+    if not placed:
+        return known
+    nowhere: Document = dict.fromkeys(_PLACE)
+    return nowhere | known

@@ -1,0 +1,261 @@
+"""Blueprints: the kinds of thing in the catalog, what an admin writes of each, and what is kept of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from itertools import islice
+from typing import Annotated, Literal, Self
+
+import regex
+from jsonschema_rs import Draft7Validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
+
+from domain.computed_properties import Aggregation, Calculation, Mirror
+from domain.documents import Document
+from domain.errors import InvalidRequest
+from domain.identifiers import Identifier
+from domain.input_schemas import is_url, validator
+from domain.property_schemas import Key, Keyed, Open, Property, Title, sized
+from domain.shapes import MAX_PROBLEMS, Verbatim, json_path, refuse_deep, refused, shortened
+from domain.times import iso
+
+READ_ONLY = ("createdAt", "createdBy", "updatedAt", "updatedBy")
+"""What the server adds. Clients post back what they read, so these are dropped without a word."""
+
+INDISPENSABLE = ("identifier", "schema")
+"""What a blueprint cannot be without."""
+
+
+class BlueprintId(Identifier):
+    """Of a blueprint. Those that begin with `_` are the system's."""
+
+    __slots__ = ()
+    PATTERN = r"^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/-]{1,100}$"
+    KIND = "blueprint identifier"
+
+
+def _as_path(value: str) -> str:
+    if not regex.fullmatch(r"[A-Za-z0-9@_=\-]+(\.[A-Za-z0-9@_=\-]+)*", value):
+        raise ValueError("must be relations with dots between, such as service.domain")
+    return value
+
+
+def _as_webhook_url(value: str) -> str:
+    if not value.lower().startswith(("http://", "https://")) or not is_url(value):
+        raise ValueError("must be an absolute http or https URL")
+    return value
+
+
+RelationPath = Annotated[str, AfterValidator(_as_path)]
+
+
+class Relation(Open):
+    """Which entities of which blueprint an entity can be related to."""
+
+    title: Title | None = None
+    description: str | None = None
+    target: BlueprintId
+    required: bool = False
+    many: bool = False
+
+
+class Direct(Open):
+    """Entities name their owning teams themselves."""
+
+    type: Literal["Direct"]
+    title: Title | None = None
+
+
+class Inherited(Open):
+    """The owning teams are those of the related entity."""
+
+    type: Literal["Inherited"]
+    path: RelationPath
+    title: Title | None = None
+
+
+class TeamInheritance(Open):
+    """The older spelling of inherited ownership."""
+
+    path: RelationPath
+
+
+class ToKafka(Open):
+    """Changes go to the organization's topic."""
+
+    type: Literal["KAFKA"]
+
+
+class ToWebhook(Open):
+    """Changes go to an address."""
+
+    type: Literal["WEBHOOK"]
+    url: Annotated[str, AfterValidator(_as_webhook_url)]
+    agent: bool | None = None
+
+
+class Schema(Open):
+    """The properties that people and integrations write."""
+
+    properties: dict[Key, Property]
+    required: Annotated[list[str], BeforeValidator(lambda value: [] if value is None else value)] = []
+
+
+class Definition(Verbatim):
+    """A blueprint as its author wrote it, and the fields of it. Open: keys we do not know stay as they are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    identifier: BlueprintId
+    title: Annotated[str, sized(1, 30)] | None = None
+    icon: str | None = None
+    description: Annotated[str, sized(0, 200)] | None = None
+    structure: Schema = Field(alias="schema")
+    relations: Keyed[Relation] = {}
+    mirror_properties: Keyed[Mirror] = {}
+    calculation_properties: Keyed[Calculation] = {}
+    aggregation_properties: Keyed[Aggregation] = {}
+    ownership: Annotated[Direct | Inherited, Field(discriminator="type")] | None = None
+    team_inheritance: TeamInheritance | None = None
+    changelog_destination: Annotated[ToKafka | ToWebhook, Field(discriminator="type")] | None = None
+
+    @classmethod
+    def stored(cls, document: JsonValue) -> Self:
+        """The definition in a document that was accepted before: its schemas are not examined again.
+
+        Raises:
+            InvalidRequest: it has not the shape of a blueprint.
+        """
+        try:
+            return cls.model_validate(document)
+        except ValidationError as faults:
+            error = refused(faults, document)
+        raise error
+
+    @property
+    def properties(self) -> dict[str, Property]:
+        """The properties that entities are written with, in the order of the document."""
+        return self.structure.properties
+
+    @property
+    def required(self) -> list[str]:
+        """The properties that every entity must have."""
+        return self.structure.required
+
+    @property
+    def inherited_from(self) -> str | None:
+        """The relations, with dots between, to the entity whose teams own this one's; None: it has its own."""
+        if isinstance(self.ownership, Inherited):
+            return self.ownership.path
+        return self.team_inheritance.path if self.team_inheritance and not self.ownership else None
+
+    @cached_property
+    def entity_schema(self) -> Document:
+        """The JSON Schema of an entity's properties. Those the blueprint does not declare may be anything."""
+        return {
+            "type": "object",
+            "properties": {key: each.value_schema for key, each in self.properties.items()},
+            "required": list[JsonValue](dict.fromkeys(self.required)),
+        }
+
+    @cached_property
+    def entity_validator(self) -> Draft7Validator:
+        """The schema of an entity's properties, compiled when first asked for.
+
+        Raises:
+            ValueError: it is no schema, though it was stored as one.
+        """
+        return validator(self.entity_schema)
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A definition with its history."""
+
+    identifier: BlueprintId
+    document: Document
+    """The definition exactly as received."""
+    created_at: datetime
+    created_by: str
+    updated_at: datetime
+    updated_by: str
+
+    @cached_property
+    def definition(self) -> Definition:
+        """The fields of the document, parsed when first asked for.
+
+        Raises:
+            InvalidRequest: the document is no blueprint, though it was stored as one.
+        """
+        return Definition.stored(written(self.document))
+
+    def echo(self) -> Document:
+        """What clients read: the document as it was received, and what the server adds."""
+        return {
+            **written(self.document),
+            "createdAt": iso(self.created_at),
+            "createdBy": self.created_by,
+            "updatedAt": iso(self.updated_at),
+            "updatedBy": self.updated_by,
+        }
+
+
+def written(document: Document) -> Document:
+    """The document without what the server adds."""
+    return {key: value for key, value in document.items() if key not in READ_ONLY}
+
+
+def parsed(document: JsonValue) -> Definition:
+    """The definition in the document, ready to be stored. Whether its targets exist is not asked here.
+
+    Raises:
+        InvalidRequest: it is no blueprint, or one that cannot work; the message names each fault by its JSON path.
+    """
+    refuse_deep(document)
+    definition = Definition.stored(written(document) if isinstance(document, dict) else document)
+    if faults := list(islice(_faults(definition), MAX_PROBLEMS)):
+        raise InvalidRequest("; ".join(faults))
+    return definition
+
+
+def patched(document: Document, patch: Document) -> Document:
+    """The document with each top-level key that the patch names replaced as a whole; null removes it.
+
+    A key that no blueprint can be without stays null, so that parsing the result refuses it by name.
+    """
+    changed = written(document) | written(patch)
+    return {key: value for key, value in changed.items() if patch.get(key, ...) is not None or key in INDISPENSABLE}
+
+
+def _faults(definition: Definition) -> Iterator[str]:
+    for key, each in definition.properties.items():
+        yield from each.faults(json_path(["schema", "properties", key]))
+    for index, key in enumerate(definition.required):
+        if key not in definition.properties:
+            yield f"schema.required[{index}]: names {shortened(key, 80)!r}, which is no property"
+    for key, relation in definition.relations.items():
+        if relation.required and relation.many:
+            yield f"{json_path(['relations', key])}.required: cannot be true where many is true"
+    for key, calculation in definition.calculation_properties.items():
+        yield from calculation.faults(json_path(["calculationProperties", key]))
+    for key, aggregation in definition.aggregation_properties.items():
+        yield from aggregation.calculation_spec.faults(json_path(["aggregationProperties", key, "calculationSpec"]))
+    yield from _shared_keys(definition)
+
+
+def _shared_keys(definition: Definition) -> Iterator[str]:
+    first: dict[str, str] = {}
+    for path, keys in (
+        (["schema", "properties"], definition.properties),
+        (["mirrorProperties"], definition.mirror_properties),
+        (["calculationProperties"], definition.calculation_properties),
+        (["aggregationProperties"], definition.aggregation_properties),
+        (["relations"], definition.relations),
+    ):
+        for key in keys:
+            at = json_path([*path, key])
+            if key in first:
+                yield f"{at}: the key is taken by {first[key]}"
+            else:
+                first[key] = at

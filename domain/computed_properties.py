@@ -1,0 +1,99 @@
+"""Properties nobody writes: mirrors of related entities, calculations by jq, aggregations over other entities."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+import regex
+from pydantic import AfterValidator
+
+from domain.documents import Document
+from domain.property_schemas import Colour, Key, Open, Title, Type, format_fault, sized
+
+_MIRRORED = r"[A-Za-z0-9@_=\-]+(\.[A-Za-z0-9@_=\-]+)*\.\$?[A-Za-z0-9@_=\-]+"
+
+
+def _as_mirrored(value: str) -> str:
+    if not regex.fullmatch(_MIRRORED, value):
+        raise ValueError("must be relations and then a property, with dots between, such as service.tier")
+    return value
+
+
+class Mirror(Open):
+    """A property of a related entity, read when somebody asks."""
+
+    title: Title | None = None
+    path: Annotated[str, AfterValidator(_as_mirrored)]
+    """Relations, then a property or a meta-property: `service.team.$title`."""
+
+
+class Calculation(Open):
+    """What jq makes of the entity; the program is stored unparsed."""
+
+    title: Title | None = None
+    description: str | None = None
+    icon: str | None = None
+    calculation: Annotated[str, sized(1, 10_000)]
+    type: Type
+    format: str | None = None
+    spec: Literal["open-api", "async-api", "embedded-url"] | None = None
+    colorized: bool | None = None
+    colors: dict[str, Colour] | None = None
+    items: Document | None = None
+
+    def faults(self, at: str) -> Iterator[str]:
+        """Why its parts do not go together, each as `<path>: <problem>`."""
+        yield from format_fault(self.type, self.format, at)
+
+
+class CalculationSpec(Open):
+    """How the number is made: of how many entities there are, or of a property of theirs."""
+
+    calculation_by: Literal["entities", "property"]
+    func: Literal["count", "average", "sum", "min", "max", "median"]
+    property: str | None = None
+    average_of: Literal["hour", "day", "week", "month", "total"] | None = None
+    """The time that one of the averaged amounts stands for."""
+    measure_time_by: str | None = None
+    """`$createdAt`, `$updatedAt` or a date property. Absent: `$createdAt`."""
+
+    def faults(self, at: str) -> Iterator[str]:
+        """Why its parts do not go together, each as `<path>: <problem>`."""
+        functions = _FUNCTIONS[self.calculation_by]
+        if self.func not in functions:
+            yield f"{at}.func: must be one of {', '.join(functions)} where calculationBy is {self.calculation_by}"
+        if self.calculation_by == "property" and self.property is None:
+            yield f"{at}.property: is required where calculationBy is property"
+        if self.func == "average" and self.average_of is None:
+            yield f"{at}.averageOf: is required where func is average"
+
+
+_FUNCTIONS = {"entities": ("count", "average"), "property": ("sum", "min", "max", "median", "average")}
+
+
+class PathFilter(Open):
+    """The chain of relations by which an entity has to be related."""
+
+    path: list[Key]
+    from_blueprint: str | None = None
+
+
+def _at_most_one(value: list[PathFilter]) -> list[PathFilter]:
+    if len(value) > 1:
+        raise ValueError("must NOT have more than 1 items")
+    return value
+
+
+class Aggregation(Open):
+    """A number made of the related entities of another blueprint."""
+
+    title: Title | None = None
+    description: str | None = None
+    icon: str | None = None
+    type: Literal["number"] | None = None
+    target: str
+    """The blueprint of those entities."""
+    calculation_spec: CalculationSpec
+    query: Document | None = None
+    """Which of them count. Its rules are read by the search."""
+    path_filter: Annotated[list[PathFilter], AfterValidator(_at_most_one)] | None = None
+    """Absent: they count however they are related."""

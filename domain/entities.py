@@ -1,0 +1,318 @@
+"""Entities: what a request makes of one, and what it must fulfil.
+
+Everything here is pure: whether the entities that relations name exist is for the store to say.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, JsonValue, StrictStr, ValidationError
+
+from domain.blueprints import Definition
+from domain.documents import Document
+from domain.entity_schemas import defaults, problems
+from domain.errors import (
+    BlueprintSchemaMismatch,
+    InvalidRequest,
+    NotFound,
+    RelationManyViolation,
+    RequiredRelation,
+)
+from domain.identifiers import Identifier
+from domain.models import Kept
+from domain.times import Instant
+
+RELATED_AT_MOST = 5_000
+"""How many entities one relation may name."""
+_ALWAYS = frozenset({"identifier", "title", "blueprint"})
+
+
+class EntityId(Identifier):
+    """Of an entity, unique within its blueprint."""
+
+    __slots__ = ()
+    PATTERN = r"^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/=-]{1,1000}$"
+    KIND = "entity identifier"
+
+
+Related = str | tuple[str, ...] | None
+"""What a relation holds: an identifier or none, or several."""
+
+
+class Entity(Kept):
+    """An entity as it is stored. What is derived from others (mirrors, calculations) is not part of it."""
+
+    identifier: EntityId
+    title: str
+    icon: str | None = None
+    blueprint: str
+    team: tuple[str, ...] = ()
+    properties: Document
+    relations: dict[str, Related]
+    created_at: Instant
+    created_by: str
+    updated_at: Instant
+    updated_by: str
+    datasource: str = ""
+    """The user agent of its last writer."""
+
+    def document(self) -> Document:
+        """The entity as the API tells it."""
+        return self.model_dump(mode="json", exclude={"datasource"})
+
+    def says_the_same(self, other: "Entity") -> bool:
+        """Whether both differ in nothing but who wrote them and when."""
+        wrote = {"updated_at", "updated_by", "datasource"}
+        return self.model_dump(exclude=wrote) == other.model_dump(exclude=wrote)
+
+
+class EntityRequest(BaseModel):
+    """What a client sends of an entity. Keys we do not know are ignored: integrations send what they have."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    identifier: StrictStr | Document | None = None
+    title: StrictStr | None = None
+    icon: StrictStr | None = None
+    team: StrictStr | list[StrictStr] | Document | None = None
+    properties: Document = {}
+    relations: dict[str, StrictStr | list[StrictStr] | Document | None] = {}
+
+    @property
+    def named(self) -> EntityId | None:
+        """The identifier it gives, if it gives one.
+
+        Raises:
+            InvalidRequest: it is none that an entity can have.
+        """
+        if isinstance(self.identifier, dict):
+            raise InvalidRequest("identifier: a search query cannot name the entity in this version")
+        return _identifier("identifier", self.identifier) if self.identifier is not None else None
+
+
+class EntityPatch(EntityRequest):
+    """The same for a change of some keys; closed, because a key with a typing error would change nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Writing(StrEnum):
+    """What happens to keys that a request does not name."""
+
+    REPLACE = "replace"
+    """They go."""
+    MERGE = "merge"
+    """They stay."""
+
+
+class Author(NamedTuple):
+    """Who writes, when, and with what program."""
+
+    id: str
+    at: datetime
+    datasource: str
+
+
+class Target(NamedTuple):
+    """An entity that another names in a relation."""
+
+    relation: str
+    blueprint: str
+    identifier: str
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A blueprint as entities see it."""
+
+    identifier: str
+    definition: Definition
+
+
+def parsed_request(document: JsonValue, shape: type[EntityRequest] = EntityRequest) -> EntityRequest:
+    """The request in a JSON value, such as one of a bulk.
+
+    Raises:
+        InvalidRequest: it has not the shape of an entity; the text names each key.
+    """
+    try:
+        return shape.model_validate(document)
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, one['loc'][:2])) or 'entity'}: {one['msg']}" for one in error.errors())
+        raise InvalidRequest(", ".join(dict.fromkeys(faults))) from None
+
+
+def created(kind: Kind, request: EntityRequest, *, generated: str, author: Author) -> Entity:
+    """A new entity; `generated` is its identifier if the request names none.
+
+    Raises:
+        InvalidRequest, NotFound, RelationManyViolation, RequiredRelation, BlueprintSchemaMismatch: see `_checked`.
+    """
+    identifier = request.named or EntityId(generated)
+    return _checked(
+        kind,
+        Entity(
+            identifier=identifier,
+            title=request.title if request.title is not None else identifier,
+            icon=request.icon,
+            blueprint=kind.identifier,
+            team=_team(request),
+            properties={**defaults(kind.definition), **request.properties},
+            relations=_relations(kind, request),
+            created_at=author.at,
+            created_by=author.id,
+            updated_at=author.at,
+            updated_by=author.id,
+            datasource=author.datasource,
+        ),
+    )
+
+
+def changed(kind: Kind, before: Entity, request: EntityRequest, *, how: Writing, author: Author) -> Entity:
+    """The entity as the request makes it; the very same when that says nothing new.
+
+    Raises:
+        InvalidRequest, NotFound, RelationManyViolation, RequiredRelation, BlueprintSchemaMismatch: see `_checked`.
+    """
+    keeps = how is Writing.MERGE
+    sent = request.model_fields_set
+    identifier = request.named or before.identifier
+    title = before.title if keeps and "title" not in sent else request.title
+    relations = _relations(kind, request)
+    after = Entity(
+        identifier=identifier,
+        title=title if title is not None else identifier,
+        icon=before.icon if keeps and "icon" not in sent else request.icon,
+        blueprint=kind.identifier,
+        team=before.team if keeps and "team" not in sent else _team(request),
+        properties={**before.properties, **request.properties} if keeps else request.properties,
+        relations={**before.relations, **relations} if keeps else relations,
+        created_at=before.created_at,
+        created_by=before.created_by,
+        updated_at=author.at,
+        updated_by=author.id,
+        datasource=author.datasource,
+    )
+    if identifier != before.identifier:  # it may relate to itself
+        after = without(after, _own_relations(kind), before.identifier, identifier)
+    return before if after.says_the_same(before) else _checked(kind, after)
+
+
+def bare(blueprint: str, identifier: str, *, author: Author) -> Entity:
+    """An entity of which only its name is known, because another one relates to it."""
+    return Entity(
+        identifier=_identifier("relations", identifier), title=identifier, blueprint=blueprint, properties={},
+        relations={}, created_at=author.at, created_by=author.id, updated_at=author.at, updated_by=author.id,
+        datasource=author.datasource,
+    )  # fmt: skip
+
+
+def targets(kind: Kind, entity: Entity) -> Iterator[Target]:
+    """Every entity that the entity names in a relation its blueprint has."""
+    for name, value in entity.relations.items():
+        relation = kind.definition.relations.get(name)
+        if relation is None:
+            continue
+        for identifier in (value,) if isinstance(value, str) else value or ():
+            yield Target(name, relation.target, identifier)
+
+
+def without(entity: Entity, relations: Collection[str], identifier: str, renamed: str | None) -> Entity:
+    """The entity once another one, which some of its relations name, has gone or has another name.
+
+    `relations` are those that may name it, `identifier` is what it was called, and `renamed` what it is called now:
+    None when it has gone.
+    """
+
+    def follow(value: Related) -> Related:
+        if isinstance(value, tuple):
+            return tuple(name for one in value if (name := renamed if one == identifier else one) is not None)
+        return renamed if value == identifier else value
+
+    followed = {name: follow(value) if name in relations else value for name, value in entity.relations.items()}
+    return entity.model_copy(update={"relations": followed})
+
+
+def projected(document: Document, include: Collection[str], exclude: Collection[str]) -> Document:
+    """What of an entity's JSON was asked for; who it is stays, whatever was asked.
+
+    Names are those of keys (`$title` or `title`), of properties (`properties.x` or `x`) and of relations (`relations.y`
+    or `y`). An empty `include` is everything.
+    """
+    if not include and not exclude:
+        return document
+
+    def wanted(*names: str) -> bool:
+        return (not include or any(name in include for name in names)) and not any(name in exclude for name in names)
+
+    kept: Document = {}
+    for key, value in document.items():
+        if key in ("properties", "relations") and isinstance(value, dict):
+            whole = key in include
+            kept[key] = {
+                name: one
+                for name, one in value.items()
+                if (whole and name not in exclude) or wanted(name, f"{key}.{name}")
+            }
+        elif key in _ALWAYS or wanted(key, f"${key}"):
+            kept[key] = value
+    return kept
+
+
+def _checked(kind: Kind, entity: Entity) -> Entity:
+    """The entity, if it is one of its blueprint.
+
+    Raises:
+        RequiredRelation: a relation it must have is missing.
+        BlueprintSchemaMismatch: its properties are not what the blueprint says; the text names each.
+    """
+    for name, relation in kind.definition.relations.items():
+        if relation.required and not entity.relations.get(name):
+            raise RequiredRelation(f"relations.{name}: {kind.identifier} must relate to a {relation.target}")
+    if found := problems(kind.definition, entity.properties):
+        raise BlueprintSchemaMismatch(", ".join(found))
+    return entity
+
+
+def _relations(kind: Kind, request: EntityRequest) -> dict[str, Related]:
+    found: dict[str, Related] = {}
+    for name, value in request.relations.items():
+        relation = kind.definition.relations.get(name)
+        if relation is None:
+            raise NotFound(f"Relation of {kind.identifier}", name)
+        if isinstance(value, dict):
+            raise InvalidRequest(f"relations.{name}: a search query cannot name entities in this version")
+        if isinstance(value, list) and not relation.many:
+            raise RelationManyViolation(f"relations.{name}: relates to one {relation.target}, not to several")
+        if isinstance(value, list) and len(value) > RELATED_AT_MOST:
+            raise InvalidRequest(f"relations.{name}: more than {RELATED_AT_MOST} entities")
+        several = value if isinstance(value, list) else [value] if value is not None else []
+        names = tuple(dict.fromkeys(_identifier(f"relations.{name}", one) for one in several))
+        found[name] = names if relation.many else names[0] if names else None
+    return found
+
+
+def _own_relations(kind: Kind) -> list[str]:
+    return [name for name, relation in kind.definition.relations.items() if relation.target == kind.identifier]
+
+
+def _team(request: EntityRequest) -> tuple[str, ...]:
+    match request.team:
+        case None:
+            return ()
+        case str(name):
+            return (name,)
+        case dict():
+            raise InvalidRequest("team: a search query cannot name teams in this version")
+        case names:
+            return tuple(dict.fromkeys(names))
+
+
+def _identifier(where: str, value: str) -> EntityId:
+    try:
+        return EntityId(value)
+    except ValueError as fault:
+        raise InvalidRequest(f"{where}: {fault}") from None

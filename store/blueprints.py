@@ -1,0 +1,127 @@
+"""Blueprints in SQL."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter
+from sqlalchemy import bindparam
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col, delete, func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from domain.blueprints import Blueprint
+from domain.changes import Change
+from domain.errors import HasDependents, IdentifierTaken, NotFound
+from domain.identifiers import new
+from store import changes
+from store.database import execute
+from store.tables import BlueprintRow, EntityRow, table
+
+_COLUMNS = table(BlueprintRow).c
+_FIND = sa.select(_COLUMNS.id, _COLUMNS.revision, _COLUMNS.document).where(_COLUMNS.identifier == bindparam("this"))
+_TO_USE = _FIND.with_for_update(read=True)
+_TO_CHANGE = _FIND.with_for_update()
+
+_BLUEPRINT = TypeAdapter(Blueprint)
+_MOST_KEPT = 1_000
+_known: dict[tuple[str, int], Blueprint] = {}
+"""Revisions read before: one never changes, so what is here is never stale, and is parsed only once."""
+
+
+async def create(session: AsyncSession, blueprint: Blueprint, *, origin: str) -> None:
+    """Insert the blueprint.
+
+    Raises:
+        IdentifierTaken: another one has the identifier.
+    """
+    document = _BLUEPRINT.dump_python(blueprint, mode="json")
+    session.add(BlueprintRow(id=new("blueprint"), identifier=blueprint.identifier, revision=0, document=document))
+    try:
+        await session.flush()
+    except IntegrityError:
+        raise IdentifierTaken("Blueprint", blueprint.identifier) from None
+    await _record(session, None, blueprint, by=blueprint.created_by, at=blueprint.created_at, origin=origin)
+
+
+async def replace(session: AsyncSession, before: Blueprint, after: Blueprint, *, origin: str) -> None:
+    """Make `after` the blueprint of that name. `before` was read `to_change` in this transaction."""
+    await session.exec(
+        sa.update(table(BlueprintRow))
+        .where(_COLUMNS.identifier == before.identifier)
+        .values(revision=_COLUMNS.revision + 1, document=_BLUEPRINT.dump_python(after, mode="json"))
+    )
+    await _record(session, before, after, by=after.updated_by, at=after.updated_at, origin=origin)
+
+
+async def remove(session: AsyncSession, blueprint: Blueprint, *, by: str, at: datetime, origin: str) -> None:
+    """Delete the blueprint, which was read `to_change` in this transaction.
+
+    Raises:
+        HasDependents: there are entities of it, or other blueprints relate to it.
+    """
+    if number := await count(session, blueprint.identifier):
+        raise HasDependents(f"Blueprint {blueprint.identifier!r} has {number} entities; delete them first")
+    related = [
+        f"{other.identifier}.{name}"
+        for other in await listed(session)
+        for name, relation in other.definition.relations.items()
+        if relation.target == blueprint.identifier and other.identifier != blueprint.identifier
+    ]
+    if related:
+        raise HasDependents(f"Blueprint {blueprint.identifier!r} is the target of {', '.join(related)}")
+    await session.exec(delete(BlueprintRow).where(col(BlueprintRow.identifier) == blueprint.identifier))
+    await _record(session, blueprint, None, by=by, at=at, origin=origin)
+
+
+async def get(session: AsyncSession, identifier: str, *, to_use: bool = False, to_change: bool = False) -> Blueprint:
+    """The blueprint. Until the transaction ends nobody changes one that was read `to_use`, or reads one `to_change`.
+
+    Raises:
+        NotFound: there is none.
+    """
+    statement = _TO_CHANGE if to_change else _TO_USE if to_use else _FIND
+    found = (await execute(session, statement, {"this": identifier})).first()
+    if found is None:
+        raise NotFound("Blueprint", identifier)
+    return _read(*found)
+
+
+async def listed(session: AsyncSession) -> Sequence[Blueprint]:
+    """All blueprints, by identifier."""
+    rows = await session.exec(
+        select(BlueprintRow.id, BlueprintRow.revision, BlueprintRow.document).order_by(col(BlueprintRow.identifier))
+    )
+    return [_read(*row) for row in rows]
+
+
+async def count(session: AsyncSession, identifier: str) -> int:
+    """How many entities the blueprint has."""
+    counted = select(func.count()).select_from(EntityRow).where(EntityRow.blueprint == identifier)
+    return (await session.exec(counted)).one()
+
+
+def _read(row_id: str, revision: int, document: object) -> Blueprint:
+    if blueprint := _known.get((row_id, revision)):
+        return blueprint
+    blueprint = _BLUEPRINT.validate_python(document)
+    if len(_known) >= _MOST_KEPT:
+        _known.clear()
+    _known[row_id, revision] = blueprint
+    return blueprint
+
+
+async def _record(
+    session: AsyncSession, before: Blueprint | None, after: Blueprint | None, *, by: str, at: datetime, origin: str
+) -> None:
+    known = after or before
+    change = Change.of(
+        "blueprint",
+        before.echo() if before else None,
+        after.echo() if after else None,
+        context={"blueprint": known.identifier if known else None},
+        at=at,
+        by=by,
+        origin=origin,
+    )
+    await changes.append(session, change)

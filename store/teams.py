@@ -1,0 +1,132 @@
+"""Teams in SQL. Who is in one is kept with each person, so a write of a team also writes people."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col, delete, select, update
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from domain.changes import Change
+from domain.documents import Document
+from domain.errors import IdentifierTaken, NotFound
+from domain.teams import Team, transferred
+from domain.users import User
+from store import changes, users
+from store.tables import TeamRow
+
+
+async def create(
+    session: AsyncSession, team: Team, members: Sequence[str] | None, *, by: str, origin: str
+) -> list[User]:
+    """Insert the team with these email addresses as its members; all people as they are now.
+
+    Raises:
+        IdentifierTaken: another team has the name.
+        NotFound: nobody has one of the email addresses.
+    """
+    session.add(TeamRow(id=team.id, name=team.name, document=team.model_dump(mode="json")))
+    try:
+        await session.flush()
+    except IntegrityError:
+        raise IdentifierTaken("Team", team.name) from None
+    _, people = await _settle(session, None, team, members, at=team.created_at, by=by, origin=origin)
+    await _record(session, None, team.written(people), at=team.created_at, by=by, origin=origin)
+    return people
+
+
+async def replace(
+    session: AsyncSession,
+    before: Team,
+    after: Team,
+    members: Sequence[str] | None,
+    *,
+    at: datetime,
+    by: str,
+    origin: str,
+) -> tuple[Team, list[User]]:
+    """Keep what the team is now, and its members unless None; the team and all people as they are now.
+
+    Raises:
+        IdentifierTaken: another team has the new name.
+        NotFound: nobody has one of the email addresses.
+    """
+    was, people = await _settle(session, before, after, members, at=at, by=by, origin=origin)
+    old = before.written(was)
+    if after.written(people) == old:
+        return before, people
+    after = after.model_copy(update={"updated_at": at})
+    values = {"name": after.name, "document": after.model_dump(mode="json")}
+    try:
+        await session.exec(update(TeamRow).where(col(TeamRow.id) == after.id).values(**values))
+    except IntegrityError:
+        raise IdentifierTaken("Team", after.name) from None
+    await _record(session, old, after.written(people), at=at, by=by, origin=origin)
+    return after, people
+
+
+async def remove(session: AsyncSession, team: Team, *, at: datetime, by: str, origin: str) -> None:
+    """Delete the team, also from its members."""
+    was, _ = await _settle(session, team, None, None, at=at, by=by, origin=origin)
+    await session.exec(delete(TeamRow).where(col(TeamRow.id) == team.id))
+    await _record(session, team.written(was), None, at=at, by=by, origin=origin)
+
+
+async def get(session: AsyncSession, name: str, *, to_change: bool = False) -> Team:
+    """The team of the name; `to_change` keeps others from changing it and from joining it.
+
+    Raises:
+        NotFound: there is none.
+    """
+    query = select(TeamRow.document).where(TeamRow.name == name)
+    found = (await session.exec(query.with_for_update() if to_change else query)).first()
+    if found is None:
+        raise NotFound("Team", name)
+    return Team.model_validate(found)
+
+
+async def require(session: AsyncSession, names: Collection[str]) -> None:
+    """Refuse names that no team has. Those there are stay as they are until the transaction ends.
+
+    Raises:
+        NotFound: names the first that is missing.
+    """
+    for name in sorted(names):
+        await get(session, name, to_change=True)
+
+
+async def listed(session: AsyncSession) -> list[Team]:
+    """All teams, by name."""
+    rows = await session.exec(select(TeamRow.document).order_by(col(TeamRow.name)))
+    return [Team.model_validate(row) for row in rows]
+
+
+async def _settle(
+    session: AsyncSession,
+    before: Team | None,
+    after: Team | None,
+    members: Sequence[str] | None,
+    *,
+    at: datetime,
+    by: str,
+    origin: str,
+) -> tuple[list[User], list[User]]:
+    """Write down who is in the team now; all people as they were and as they are."""
+    people = await users.everybody(session, to_change=True)
+    known = {person.email.casefold() for person in people}
+    if unknown := [email for email in members or () if email.casefold() not in known]:
+        raise NotFound("User", unknown[0])
+    wanted = None if members is None else {email.casefold() for email in members}
+    old, new = before.name if before else None, after.name if after else None
+    settled = [transferred(person, old=old, new=new, members=wanted, at=at) for person in people]
+    for person, now in zip(people, settled, strict=True):
+        await users.replace(session, person, now, by=by, origin=origin)
+    return people, settled
+
+
+async def _record(
+    session: AsyncSession, before: Document | None, after: Document | None, *, at: datetime, by: str, origin: str
+) -> None:
+    known = after or before or {}
+    change = Change.of("team", before, after, context={"team": str(known["name"])}, at=at, by=by, origin=origin)
+    await changes.append(session, change)

@@ -1,0 +1,182 @@
+"""The catalog in SQL: writers at once, and a change log from which the catalog can be built again."""
+
+import asyncio
+import random
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import JsonValue
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from domain.blueprints import Blueprint, BlueprintId
+from domain.documents import Document
+from domain.entities import Author, Entity, EntityRequest, Writing, parsed_request
+from domain.errors import HasDependents, IdentifierTaken, InterlockError, NotFound
+from domain.identifiers import new
+from store import blueprints, catalog, entities
+from store.database import Database
+from store.entities import Writer
+from store.tables import ChangeRow, EntityRelationRow, EntityRow
+from tests.store.conftest import AT
+
+WRITER = Writer(Author("user_1", AT, "tests"), "API")
+
+
+def make_blueprint(identifier: str = "service", **more: Any) -> Blueprint:
+    document: Document = {
+        "identifier": identifier,
+        "title": identifier,
+        "schema": {"properties": {"n": {"type": "number"}}},
+        "relations": {"uses": {"target": "service", "many": True}, "of": {"target": "service"}},
+        **more,
+    }
+    return Blueprint(BlueprintId(identifier), document, AT, "user_1", AT, "user_1")
+
+
+@pytest.fixture
+async def blueprint(database: Database) -> Blueprint:
+    made = make_blueprint()
+    async with database.write() as session:
+        await blueprints.create(session, made, origin="API")
+    return made
+
+
+async def put(database: Database, blueprint: Blueprint, document: JsonValue, **how: Any) -> Any:
+    """An entity as it is after an upsert."""
+    request = parsed_request(document)
+    how = {"upsert": True, "merge": True, **how}
+    return await database.transact(
+        lambda session: catalog.put(session, blueprint, request, generated=new("e"), writer=WRITER, **how)
+    )
+
+
+async def everything(database: Database) -> dict[str, Entity]:
+    """All entities of the blueprint `service`."""
+    async with database.read() as session:
+        found = await entities.portion(session, "service", after="", limit=10_000)
+    return {one.identifier: one for one in found}
+
+
+async def test_of_those_who_create_the_same_entity_one_does(database: Database, blueprint: Blueprint) -> None:
+    made = await asyncio.gather(
+        *(put(database, blueprint, {"identifier": "x", "properties": {"n": n}}) for n in range(20))
+    )
+    assert sum(is_new for _, is_new in made) == 1
+    with pytest.raises(IdentifierTaken):
+        await put(database, blueprint, {"identifier": "x"}, upsert=False)
+    async with database.read() as session:
+        rows = (await session.exec(select(ChangeRow.document).where(ChangeRow.resource_type == "entity"))).all()
+    assert len(rows) == 20
+
+
+async def test_a_target_is_not_deleted_while_somebody_relates_to_it(database: Database, blueprint: Blueprint) -> None:
+    required = make_blueprint("env", relations={"of": {"target": "service", "required": True}})
+    async with database.write() as session:
+        await blueprints.create(session, required, origin="API")
+    for number in range(20):
+        await put(database, blueprint, {"identifier": f"s{number}"})
+
+    async def relate(number: int) -> bool:
+        try:
+            await put(database, required, {"identifier": f"e{number}", "relations": {"of": f"s{number}"}})
+        except NotFound:
+            return False
+        return True
+
+    async def delete(number: int) -> bool:
+        async def work(session: AsyncSession) -> None:
+            await catalog.remove(session, "service", f"s{number}", delete_dependents=False, writer=WRITER)
+
+        try:
+            await database.transact(work)
+        except HasDependents:
+            return False
+        return True
+
+    outcomes = await asyncio.gather(*(do(number) for number in range(20) for do in (relate, delete)))
+    for related, deleted in zip(outcomes[::2], outcomes[1::2], strict=True):
+        assert related != deleted, "exactly one of them"
+
+
+async def test_a_new_blueprint_of_an_old_name_is_new(database: Database, blueprint: Blueprint) -> None:
+    async with database.write() as session:
+        assert (await blueprints.get(session, "service", to_change=True)).document == blueprint.document
+        await blueprints.remove(session, blueprint, by="user_1", at=AT, origin="API")
+    other = make_blueprint(title="Other")
+    async with database.write() as session:
+        await blueprints.create(session, other, origin="API")
+    async with database.read() as session:
+        assert (await blueprints.get(session, "service")).document == other.document
+
+
+async def _step(database: Database, blueprint: Blueprint, chance: random.Random) -> None:
+    """One random write; refusals are part of life."""
+    name, other = f"s{chance.randrange(12)}", f"s{chance.randrange(12)}"
+    writer = Writer(Author("user_1", AT + timedelta(seconds=chance.randrange(1000)), "tests"), "API")
+    document: JsonValue = {
+        "identifier": name,
+        "properties": {"n": chance.randrange(3)},
+        "relations": {"uses": [other], "of": chance.choice([None, other, name])},
+    }
+    request, what = parsed_request(document), chance.randrange(10)
+
+    async def work(session: AsyncSession) -> None:
+        if what < 5:
+            await catalog.put(
+                session, blueprint, request, generated=new("e"), writer=writer, upsert=True, merge=what < 3,
+                create_missing=what < 4,
+            )  # fmt: skip
+        elif what < 7:
+            renamed = EntityRequest(identifier=other)
+            await catalog.change(session, blueprint, name, renamed, how=Writing.MERGE, writer=writer)
+        else:
+            await catalog.remove(session, "service", name, delete_dependents=what == 9, writer=writer)
+
+    try:
+        await database.transact(work)
+    except InterlockError:
+        return
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_the_catalog_is_what_its_rows_say_whoever_writes_at_once(
+    database: Database, blueprint: Blueprint, seed: int
+) -> None:
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    for _ in range(15):
+        await asyncio.gather(*(_step(database, blueprint, random.Random(chance.random())) for _ in range(10)))  # noqa: S311
+
+    catalog_now = await everything(database)
+    async with database.read() as session:
+        rows = (await session.exec(select(EntityRow.id, EntityRow.identifier))).all()
+        related = (await session.exec(select(EntityRelationRow))).all()
+        log = (
+            await session.exec(
+                select(ChangeRow.document).where(ChangeRow.resource_type == "entity").order_by(col(ChangeRow.sequence))
+            )
+        ).all()
+    names = dict(rows)
+    expected = {
+        (name, relation, target)
+        for name, entity in catalog_now.items()
+        for relation, value in entity.relations.items()
+        for target in ((value,) if isinstance(value, str) else value or ())
+    }
+    assert {(names[row.source_id], row.relation, row.target) for row in related} == expected
+    assert {target for _, _, target in expected} <= set(catalog_now), "nothing relates to what is not there"
+
+    replayed: dict[str, Any] = {}
+    for change in log:
+        before, after = change["before"], change["after"]
+        if isinstance(before, dict):
+            known = replayed.pop(str(before["identifier"]))
+            assert (known["properties"], known["title"]) == (before["properties"], before["title"])
+        if isinstance(after, dict):
+            assert after["identifier"] not in replayed
+            replayed[str(after["identifier"])] = after
+    # Relations that followed a name are derived and in no record; everything else is.
+    assert {name: one["properties"] for name, one in replayed.items()} == {
+        name: one.properties for name, one in catalog_now.items()
+    }
