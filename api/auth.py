@@ -15,7 +15,7 @@ from domain.errors import Forbidden, Unauthenticated
 from domain.models import Written
 from domain.users import Caller as CallerValue
 from runtime.tokens import Claims
-from store import permissions, users
+from store import actions, users
 
 router = APIRouter(route_class=StrictRoute, tags=["auth"])
 
@@ -129,7 +129,7 @@ async def list_permissions(caller: Caller, services: Services) -> Document:
     It is `execute:team_entities:actions:<identifier>` where they may on the entities of their teams only.
     """
     async with services.database.read() as session:
-        found = await permissions.of_self_service(session)
+        found = await actions.of_self_service(session)
     scopes = (rules.scope(identifier, caller) for identifier, rules in found)
     return {"ok": True, "permissions": list[JsonValue](sorted(filter(None, scopes)))}
 

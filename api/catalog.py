@@ -1,6 +1,7 @@
 """What routes that write to the catalog share: who may, and for whom."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Header
@@ -35,8 +36,12 @@ CatalogWriter = Annotated[Writer, Depends(_writer)]
 """On whose behalf a route writes; `run_id` in the query ties what it writes to a run."""
 
 
-async def written(services: ApiServices, writer: Writer, work: Callable[[AsyncSession], Awaitable[_Result]]) -> _Result:
+async def written(
+    services: ApiServices, writer: Writer, work: Callable[[AsyncSession, Writer], Awaitable[_Result]]
+) -> _Result:
     """What `work` makes of a transaction, once the run it belongs to is known to go on.
+
+    It writes at the moment its turn came, not when it was asked: the times of what is written go forward.
 
     Raises:
         NotFound: there is no such run.
@@ -49,6 +54,7 @@ async def written(services: ApiServices, writer: Writer, work: Callable[[AsyncSe
             run = await runs.get(session, writer.run_id)
             if run.status is not RunStatus.IN_PROGRESS:
                 raise EntityRunExhausted(f"run {run.id} is not in progress: it is {run.status}")
-        return await work(session)
+        author = writer.author._replace(at=services.now())
+        return await work(session, replace(writer, author=author))
 
     return await services.database.transact(gated)

@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field, JsonValue
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -45,6 +45,7 @@ _DELETING = responses(NotFound, Forbidden, EntityRunExhausted, HasDependents)
 
 Json = Annotated[dict[str, Any], Body(description="An entity: identifier, title, icon, team, properties, relations.")]
 Names = Annotated[list[str] | None, Query()]
+Options = Annotated[catalog.PutOptions, Depends()]
 
 
 class Bulk(Written):
@@ -66,33 +67,20 @@ async def create_entity(
     writer: CatalogWriter,
     services: Services,
     response: Response,
-    upsert: bool = False,
-    merge: bool = False,
-    validation_only: bool = False,
-    create_missing_related_entities: bool = False,
+    options: Options,
 ) -> Document:
     """Create an entity (201); with `upsert` change the one that exists (200), with `merge` only the keys sent."""
     request = parsed_request(document)
 
-    async def write(session: AsyncSession) -> tuple[Document, bool]:
+    async def write(session: AsyncSession, writer: CatalogWriter) -> tuple[Document, bool]:
         found = await blueprints.get(session, blueprint, to_use=True)
-        entity, is_new = await catalog.put(
-            session,
-            found,
-            request,
-            generated=new("e"),
-            writer=writer,
-            upsert=upsert,
-            merge=merge,
-            create_missing=create_missing_related_entities,
-            validation_only=validation_only,
-        )
+        entity, is_new = await catalog.put(session, found, request, options, generated=new("e"), writer=writer)
         return entity.document(), is_new
 
     entity, is_new = await written(services, writer, write)
-    if validation_only or not is_new:
+    if options.validation_only or not is_new:
         response.status_code = 200
-    return {"ok": True} if validation_only else {"ok": True, "entity": entity}
+    return {"ok": True} if options.validation_only else {"ok": True, "entity": entity}
 
 
 @router.post("/v1/blueprints/{blueprint}/entities/bulk", responses=_WRITING | _PARTLY)
@@ -102,14 +90,11 @@ async def create_entities(
     writer: CatalogWriter,
     services: Services,
     response: Response,
-    upsert: bool = False,
-    merge: bool = False,
-    validation_only: bool = False,
-    create_missing_related_entities: bool = False,
+    options: Options,
 ) -> Document:
     """The same for up to 50 entities, each for itself: 207 when some could not be written."""
 
-    async def write(session: AsyncSession) -> tuple[list[JsonValue], list[JsonValue]]:
+    async def write(session: AsyncSession, writer: CatalogWriter) -> tuple[list[JsonValue], list[JsonValue]]:
         found = await blueprints.get(session, blueprint, to_use=True)
         done: list[JsonValue] = []
         failed: list[JsonValue] = []
@@ -117,15 +102,7 @@ async def create_entities(
             try:
                 # All of an entity is checked before any of it is written, so a refusal leaves nothing behind.
                 entity, is_new = await catalog.put(
-                    session,
-                    found,
-                    parsed_request(document),
-                    generated=new("e"),
-                    writer=writer,
-                    upsert=upsert,
-                    merge=merge,
-                    create_missing=create_missing_related_entities,
-                    validation_only=validation_only,
+                    session, found, parsed_request(document), options, generated=new("e"), writer=writer
                 )
                 done.append({"identifier": entity.identifier, "index": index, "created": is_new, "additionalData": {}})
             except Unavailable:
@@ -227,7 +204,7 @@ async def _changed(
     services: ApiServices,
     create_missing: bool,
 ) -> Document:
-    async def write(session: AsyncSession) -> Document:
+    async def write(session: AsyncSession, writer: CatalogWriter) -> Document:
         found = await blueprints.get(session, blueprint, to_use=True)
         entity = await catalog.change(
             session, found, identifier, request, how=how, writer=writer, create_missing=create_missing
@@ -246,7 +223,7 @@ async def _deleted(
     *,
     absent_is_fine: bool = False,
 ) -> list[str]:
-    async def write(session: AsyncSession) -> list[str]:
+    async def write(session: AsyncSession, writer: CatalogWriter) -> list[str]:
         await blueprints.get(session, blueprint)
         deleted = []
         for identifier in dict.fromkeys(identifiers):

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field
 
 from domain.approvals import RequiredApproval
 from domain.documents import Document
@@ -15,7 +15,7 @@ from domain.identifiers import ActionId
 from domain.input_schemas import is_url
 from domain.inputs import UserInputs, refuse_faults
 from domain.models import Written
-from domain.shapes import Closed, Either, Verbatim, refuse_deep, refused
+from domain.shapes import Closed, Either, Verbatim, refuse_deep
 from domain.templating import Template
 from domain.times import Duration, iso
 from domain.triggers import Automation, Create, EntityEvent, OnEntity, TimerEvent, Trigger
@@ -103,19 +103,6 @@ class Definition(Verbatim):
         if definition.encrypted_inputs and definition.invocation_method.get("type") == "INTEGRATION_ACTION":
             raise InvalidRequest("invocationMethod.type: INTEGRATION_ACTION cannot be given encrypted inputs")
         return definition
-
-    @classmethod
-    def stored(cls, document: Document) -> Self:
-        """The definition in a document that was accepted before: its form is not examined again.
-
-        Raises:
-            InvalidRequest: it has not the shape of an action.
-        """
-        try:
-            return cls.model_validate(document)
-        except ValidationError as faults:
-            error = refused(faults, document)
-        raise error
 
     @property
     def self_service(self) -> Create | OnEntity | None:

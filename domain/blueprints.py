@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from itertools import islice
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import regex
 from jsonschema_rs import Draft7Validator
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue
 
 from domain.computed_properties import Aggregation, Calculation, Mirror
 from domain.documents import Document
@@ -17,7 +17,7 @@ from domain.errors import InvalidRequest
 from domain.identifiers import Identifier
 from domain.input_schemas import is_url, validator
 from domain.property_schemas import Key, Keyed, Open, Property, Title, sized
-from domain.shapes import MAX_PROBLEMS, Verbatim, json_path, refuse_deep, refused, shortened
+from domain.shapes import MAX_PROBLEMS, Verbatim, json_path, refuse_deep, shortened
 from domain.times import iso
 
 READ_ONLY = ("createdAt", "createdBy", "updatedAt", "updatedBy")
@@ -119,19 +119,6 @@ class Definition(Verbatim):
     ownership: Annotated[Direct | Inherited, Field(discriminator="type")] | None = None
     team_inheritance: TeamInheritance | None = None
     changelog_destination: Annotated[ToKafka | ToWebhook, Field(discriminator="type")] | None = None
-
-    @classmethod
-    def stored(cls, document: JsonValue) -> Self:
-        """The definition in a document that was accepted before: its schemas are not examined again.
-
-        Raises:
-            InvalidRequest: it has not the shape of a blueprint.
-        """
-        try:
-            return cls.model_validate(document)
-        except ValidationError as faults:
-            error = refused(faults, document)
-        raise error
 
     @property
     def properties(self) -> dict[str, Property]:

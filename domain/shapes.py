@@ -39,6 +39,19 @@ class Verbatim(Closed):
             made._document = data
         return made
 
+    @classmethod
+    def stored(cls, document: JsonValue) -> Self:
+        """The value in a document that was accepted before: its shape is checked, what it says is not examined again.
+
+        Raises:
+            InvalidRequest: it has not the shape; the message names each fault by its JSON path.
+        """
+        try:
+            return cls.model_validate(document)
+        except Faults as faults:
+            error = refused(faults, document)
+        raise error
+
     @property
     def document(self) -> Document:
         """Exactly what was received: key order, numbers, absent keys."""

@@ -164,6 +164,12 @@ async def restricted(session: AsyncSession) -> list[tuple[str, Permissions]]:
     return [(action_id, Permissions.model_validate(found)) for action_id, found in rows]
 
 
+async def of_self_service(session: AsyncSession) -> list[tuple[str, Permissions]]:
+    """The identifier and the permissions of every self-service action."""
+    query = select(ActionRow.identifier, ActionRow.permissions).where(ActionRow.trigger_type == "self-service")
+    return [(identifier, Permissions.model_validate(found)) for identifier, found in await session.exec(query)]
+
+
 async def listed(session: AsyncSession, filters: Filters) -> list[Action]:
     """The current versions that pass every filter, by identifier."""
     query = select(ActionRow.document).order_by(col(ActionRow.identifier))

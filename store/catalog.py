@@ -1,5 +1,7 @@
 """Writes to the catalog, each in the transaction it is given: everything is checked before anything is written."""
 
+from dataclasses import dataclass
+
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.blueprints import Blueprint
@@ -9,36 +11,48 @@ from store import blueprints, entities
 from store.entities import Stored, Writer
 
 
+@dataclass(frozen=True)
+class PutOptions:
+    """How an entity is put into the catalog; the names are those of the query."""
+
+    upsert: bool = False
+    """Whether one that exists is changed."""
+    merge: bool = False
+    """Whether what is not sent stays as it is."""
+    validation_only: bool = False
+    """Whether everything is checked and nothing written."""
+    create_missing_related_entities: bool = False
+    """Whether entities that it relates to are created where there are none."""
+
+
 async def put(
     session: AsyncSession,
     blueprint: Blueprint,
     request: EntityRequest,
+    options: PutOptions,
     *,
     generated: str,
     writer: Writer,
-    upsert: bool = False,
-    merge: bool = False,
-    create_missing: bool = False,
-    validation_only: bool = False,
 ) -> tuple[Entity, bool]:
-    """Create the entity, or change it with `upsert`; the entity, and whether it is new.
+    """Create the entity, or change it; the entity, and whether it is new.
 
     Raises:
         IdentifierTaken: it exists, and `upsert` was not asked for.
-        NotFound: it relates to something that does not exist, and `create_missing` was not asked for.
+        NotFound: it relates to something that does not exist, and nobody asked to create that.
         InterlockError: see `domain.entities.created` and `changed`; nothing is written then.
         store.database.Raced: the transaction has to be done again.
     """
     kind = Kind(blueprint.identifier, blueprint.definition)
     before = await entities.find(session, kind.identifier, request.named, to_change=True) if request.named else None
-    if before and not upsert:
+    if before and not options.upsert:
         raise IdentifierTaken("Entity", before.entity.identifier)
     if before:
-        how = Writing.MERGE if merge else Writing.REPLACE
+        how = Writing.MERGE if options.merge else Writing.REPLACE
         entity = changed(kind, before.entity, request, how=how, author=writer.author)
     else:
         entity = created(kind, request, generated=generated, author=writer.author)
-    await _write(session, kind, before, entity, writer, create_missing, validation_only=validation_only)
+    create_missing = options.create_missing_related_entities
+    await _write(session, kind, before, entity, writer, create_missing, validation_only=options.validation_only)
     return entity, before is None
 
 

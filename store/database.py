@@ -77,16 +77,18 @@ class Database:
         Raises:
             Raced: every time.
         """
-        async for attempt in AsyncRetrying(
+
+        async def once() -> _Result:
+            async with self.write() as session:
+                return await work(session)
+
+        again = AsyncRetrying(
             retry=retry_if_exception_type(Raced),
             wait=wait_random_exponential(multiplier=0.01, max=0.5),
             stop=stop_after_attempt(_ATTEMPTS),
             reraise=True,
-        ):
-            with attempt:
-                async with self.write() as session:
-                    return await work(session)
-        raise AssertionError("unreachable")
+        )
+        return await again(once)
 
     async def check(self) -> None:
         """Ask the database something.

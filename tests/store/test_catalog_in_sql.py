@@ -16,6 +16,7 @@ from domain.entities import Author, Entity, EntityRequest, Writing, parsed_reque
 from domain.errors import HasDependents, IdentifierTaken, InterlockError, NotFound
 from domain.identifiers import new
 from store import blueprints, catalog, entities
+from store.catalog import PutOptions
 from store.database import Database
 from store.entities import Writer
 from store.tables import ChangeRow, EntityRelationRow, EntityRow
@@ -46,9 +47,9 @@ async def blueprint(database: Database) -> Blueprint:
 async def put(database: Database, blueprint: Blueprint, document: JsonValue, **how: Any) -> Any:
     """An entity as it is after an upsert."""
     request = parsed_request(document)
-    how = {"upsert": True, "merge": True, **how}
+    options = PutOptions(**{"upsert": True, "merge": True, **how})
     return await database.transact(
-        lambda session: catalog.put(session, blueprint, request, generated=new("e"), writer=WRITER, **how)
+        lambda session: catalog.put(session, blueprint, request, options, generated=new("e"), writer=WRITER)
     )
 
 
@@ -124,10 +125,8 @@ async def _step(database: Database, blueprint: Blueprint, chance: random.Random)
 
     async def work(session: AsyncSession) -> None:
         if what < 5:
-            await catalog.put(
-                session, blueprint, request, generated=new("e"), writer=writer, upsert=True, merge=what < 3,
-                create_missing=what < 4,
-            )  # fmt: skip
+            options = PutOptions(upsert=True, merge=what < 3, create_missing_related_entities=what < 4)
+            await catalog.put(session, blueprint, request, options, generated=new("e"), writer=writer)
         elif what < 7:
             renamed = EntityRequest(identifier=other)
             await catalog.change(session, blueprint, name, renamed, how=Writing.MERGE, writer=writer)

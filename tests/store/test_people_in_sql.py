@@ -11,7 +11,7 @@ from domain.errors import IdentifierTaken, NotFound
 from domain.permissions import Permissions
 from domain.teams import Team
 from domain.users import User
-from store import actions, permissions, teams, users
+from store import actions, teams, users
 from store.database import Database
 from store.tables import ChangeRow
 from tests.store.conftest import AT, make_action
@@ -182,5 +182,5 @@ async def test_the_permissions_of_self_service_actions_are_read_at_once(database
         for action in (make_action("deploy"), make_action("build"), make_action("follow", trigger=automation)):
             await actions.create(session, action, origin="API")
     async with database.read() as session:
-        found = dict(await permissions.of_self_service(session))
+        found = dict(await actions.of_self_service(session))
     assert found == {"deploy": Permissions(), "build": Permissions()}
