@@ -6,7 +6,32 @@ from typing import Any
 from fastapi import FastAPI
 
 import backends
-from api import actions, approvals, audit, auth, blueprints, entities, errors, health, home, organization, people, runs
+from api import (
+    actions,
+    approvals,
+    audit,
+    auth,
+    blueprint_permissions,
+    blueprint_renames,
+    blueprints,
+    catalog_migrations,
+    entities,
+    errors,
+    health,
+    home,
+    incoming_webhooks,
+    ingest,
+    integration_reports,
+    integrations,
+    organization,
+    people,
+    runs,
+    scorecards,
+    search,
+    statistics,
+    system_blueprints,
+    workflow_nodes,
+)
 from api.middleware import Door
 from api.services import ApiServices
 from domain.actions import Definition
@@ -42,6 +67,7 @@ class _Application(FastAPI):
         schemas |= definition.pop("$defs", {}) | backends.components()
         definition["properties"]["invocationMethod"] = backends.schema()
         schemas["Action"] = definition
+        _drop_nested_discriminators(schemas)
         for path, method in (("/v1/actions", "post"), ("/v1/actions/{action_id}", "put")):
             content = document["paths"][path][method]["requestBody"]["content"]
             content["application/json"]["schema"] = {"$ref": "#/components/schemas/Action"}
@@ -51,7 +77,44 @@ class _Application(FastAPI):
 def _routed() -> FastAPI:
     app = _Application(title="Interlock", version="0.1.0", description=_DESCRIPTION, redoc_url=None)
     # Runs and approvals first: `/v1/actions/runs` is no action called `runs`.
-    for module in (auth, runs, approvals, actions, blueprints, entities, organization, people, audit, health, home):
+    for module in (
+        auth,
+        runs,
+        approvals,
+        actions,
+        system_blueprints,
+        blueprints,
+        blueprint_permissions,
+        blueprint_renames,
+        catalog_migrations,
+        search,
+        statistics,
+        entities,
+        scorecards,
+        organization,
+        integrations,
+        integration_reports,
+        workflow_nodes,
+        people,
+        incoming_webhooks,
+        ingest,
+        audit,
+        health,
+        home,
+    ):
         app.include_router(module.router)
     errors.install(app)
     return app
+
+
+def _drop_nested_discriminators(schema: Any) -> None:
+    """OpenAPI discriminates between references only; where pydantic nests a union in a union, `oneOf` has to do."""
+    if isinstance(schema, list):
+        for part in schema:
+            _drop_nested_discriminators(part)
+    elif isinstance(schema, dict):
+        mapping = schema.get("discriminator", {}).get("mapping", {}) if "oneOf" in schema else {}
+        if not all(isinstance(target, str) for target in mapping.values()):
+            del schema["discriminator"]
+        for part in schema.values():
+            _drop_nested_discriminators(part)

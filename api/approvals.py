@@ -5,8 +5,9 @@ from pydantic import StrictStr
 
 from api.auth import AuthenticatedRoute, Caller
 from api.errors import responses
-from api.runs import Version, _shaped, visible
+from api.runs import Version, _shaped
 from api.services import Now, Services
+from api.visibility import visible
 from domain.approvals import Decision, DecisionState, Word
 from domain.documents import Document
 from domain.errors import Forbidden, NotFound, RunNotWaitingForApproval

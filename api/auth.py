@@ -95,12 +95,12 @@ async def _caller(services: Services, claims: Annotated[Claims, Depends(_claims)
     if claims.machine:
         if claims.subject != services.organization.client_id:
             raise Unauthenticated("the access token is not one of ours: its credentials are gone")
-        return CallerValue(claims.organization, claims.subject, machine=True)
+        return CallerValue(claims.organization, claims.subject, machine=True, run_id=claims.run_id)
     async with services.database.read() as session:
         user = await users.get(session, claims.subject)
     if user is None or user.status != "ACTIVE":
         raise Unauthenticated("the person this access token was given to is not active any more")
-    return CallerValue(claims.organization, claims.subject, user=user)
+    return CallerValue(claims.organization, claims.subject, user=user, run_id=claims.run_id)
 
 
 async def _cause(claims: Annotated[Claims, Depends(_claims)]) -> Cause:

@@ -1,5 +1,6 @@
 """Blueprints: what kinds of entities there are."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,10 +15,13 @@ from api.errors import responses
 from api.services import ApiServices, Now, Services
 from domain.blueprints import Blueprint, Definition, parsed, patched, written
 from domain.documents import Document
+from domain.entities import Author
 from domain.errors import Forbidden, HasDependents, IdentifierTaken, InvalidRequest, NotFound
-from domain.runs import Source
+from domain.runs import Run, Source
+from domain.system_blueprints import extended, require_deletable, require_own_name
 from domain.users import Caller as CallerValue
-from store import blueprints, entities
+from store import actions, blueprint_permissions, blueprints, entities, scorecards
+from store.entities import Writer
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["blueprints"])
 
@@ -29,6 +33,7 @@ Part = Annotated[dict[str, Any], Body(description="Some top-level keys of a blue
 async def create_blueprint(document: Written, caller: AdminCaller, services: Services, now: Now) -> Document:
     """Create a blueprint. The targets of its relations must exist already, or be the blueprint itself."""
     definition = parsed(document)
+    require_own_name(definition.identifier)
     blueprint = Blueprint(
         identifier=definition.identifier,
         document=document,
@@ -37,9 +42,12 @@ async def create_blueprint(document: Written, caller: AdminCaller, services: Ser
         updated_at=now,
         updated_by=caller.id,
     )
-    async with services.database.write() as session:
-        await _require_targets(session, definition)
+
+    async def work(session: AsyncSession) -> None:
+        await blueprints.require_references(session, definition)
         await blueprints.create(session, blueprint, origin=Source.API)
+
+    await services.database.transact(work)
     return {"ok": True, "blueprint": blueprint.echo()}
 
 
@@ -74,12 +82,33 @@ async def patch_blueprint(blueprint: str, part: Part, caller: AdminCaller, servi
 
 
 @router.delete("/v1/blueprints/{blueprint}", responses=responses(NotFound, Forbidden, HasDependents))
-async def delete_blueprint(blueprint: str, caller: AdminCaller, services: Services, now: Now) -> Document:
-    """Delete the blueprint, if it has no entities and no other blueprint relates to it."""
-    async with services.database.write() as session:
+async def delete_blueprint(
+    blueprint: str, caller: AdminCaller, services: Services, now: Now, delete_actions: bool = False
+) -> Document:
+    """Delete the blueprint, if it has no entities and no other one relates to it; `delete_actions`: and its actions."""
+    require_deletable(blueprint)
+
+    async def work(session: AsyncSession) -> list[Run]:
         found = await blueprints.get(session, blueprint, to_change=True)
         await blueprints.remove(session, found, by=caller.id, at=now, origin=Source.API)
+        await scorecards.forget_all(session, found, writer=Writer(Author(caller.id, now, ""), Source.API))
+        ended: list[Run] = []
+        for each in await actions.listed(session, _of(blueprint)) if delete_actions else ():
+            action, _ = await actions.get(session, each.identifier, to_change=True)
+            ended += await actions.remove(session, action, by=caller.id, at=now, origin=Source.API)
+        return ended
+
+    await asyncio.gather(*map(services.driver.try_wake, await services.database.transact(work)))
     return {"ok": True}
+
+
+@router.get("/v1/blueprints/{blueprint}/actions", responses=responses(NotFound))
+async def list_blueprint_actions(blueprint: str, caller: Caller, services: Services) -> Document:
+    """The actions on entities of the blueprint, and the automations that its entities trigger."""
+    async with services.database.read() as session:
+        await blueprints.get(session, blueprint)
+        found = await actions.listed(session, _of(blueprint))
+    return {"ok": True, "actions": [action.echo() for action in found]}
 
 
 @router.get("/v1/blueprints/{blueprint}/entities-count", responses=responses(NotFound))
@@ -94,19 +123,22 @@ async def count_entities(blueprint: str, caller: Caller, services: Services) -> 
 async def _changed(
     identifier: str, change: Callable[[Blueprint], Document], caller: CallerValue, services: ApiServices, now: datetime
 ) -> Document:
-    async with services.database.write() as session:
+    async def work(session: AsyncSession) -> Blueprint:
         before = await blueprints.get(session, identifier, to_change=True)
-        document = change(before)
+        document = extended(change(before))
         definition = parsed(document)
         if definition.identifier != before.identifier:
             raise InvalidRequest("identifier: a blueprint keeps its identifier in this version")
         after = replace(before, document=document, updated_at=now, updated_by=caller.id)
         if json.dumps(written(document)) == json.dumps(written(before.document)):  # the order of keys counts
-            return {"ok": True, "blueprint": before.echo()}
-        await _require_targets(session, definition)
+            return before
+        await blueprints.require_references(session, definition, before.definition)
         await _fit_relations(session, before, definition)
         await blueprints.replace(session, before, after, origin=Source.API)
-    return {"ok": True, "blueprint": after.echo()}
+        await blueprint_permissions.follow(session, definition)
+        return after
+
+    return {"ok": True, "blueprint": (await services.database.transact(work)).echo()}
 
 
 async def _fit_relations(session: AsyncSession, before: Blueprint, definition: Definition) -> None:
@@ -128,7 +160,5 @@ async def _fit_relations(session: AsyncSession, before: Blueprint, definition: D
             )
 
 
-async def _require_targets(session: AsyncSession, definition: Definition) -> None:
-    for relation in definition.relations.values():
-        if relation.target != definition.identifier:
-            await blueprints.get(session, relation.target, to_use=True)
+def _of(blueprint: str) -> actions.Filters:
+    return actions.Filters(blueprints=(blueprint,))

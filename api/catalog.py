@@ -1,6 +1,6 @@
 """What routes that write to the catalog share: who may, and for whom."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Annotated, TypeVar
 
@@ -9,31 +9,44 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.auth import Caller
 from api.services import ApiServices, Now
-from domain.entities import Author
-from domain.errors import EntityRunExhausted, Forbidden
-from domain.runs import RunStatus, Source
-from store import runs
+from api.visibility import require_reporter, visible
+from domain import candidates
+from domain.audit import MAX_USER_AGENT, origin_of
+from domain.entities import Author, Entity
+from domain.errors import EntityRunExhausted
+from domain.runs import RunStatus
+from store import derived, runs
+from store.derived import Completing
 from store.entities import Writer
 
-_MOST_DATASOURCE = 500
 _Result = TypeVar("_Result")
 
 
 async def _writer(
     caller: Caller, now: Now, user_agent: Annotated[str, Header()] = "", run_id: str | None = None
 ) -> Writer:
-    if not caller.is_admin:
-        raise Forbidden(
-            f"only Admins and the organization's credentials may write to the catalog, and {caller.name} is neither"
-        )
-    datasource = user_agent[:_MOST_DATASOURCE]
-    # Integrations say who they are; everybody else is the API.
-    origin = datasource if datasource.startswith("port-ocean/") else Source.API
-    return Writer(Author(caller.id, now, datasource), origin, run_id)
+    return Writer(Author(caller.id, now, user_agent[:MAX_USER_AGENT]), origin_of(user_agent), run_id, caller)
 
 
 CatalogWriter = Annotated[Writer, Depends(_writer)]
-"""On whose behalf a route writes; `run_id` in the query ties what it writes to a run."""
+"""On whose behalf a route writes, and whose permissions decide; `run_id` in the query ties the write to a run."""
+
+
+def completing(services: ApiServices) -> Completing:
+    """How entities that are being written get what is derived from others: as these were committed last.
+
+    What is read in a transaction that may not be committed must not be remembered, so it is asked in a session of its
+    own.
+    """
+
+    async def complete(
+        session: AsyncSession, entities: Sequence[Entity], *, wanted: Callable[[str], bool] = lambda name: True
+    ) -> Sequence[candidates.Entity]:
+        async with services.database.beside() as reading:
+            now = services.now()
+            return await derived.complete(reading, entities, evaluate=services.evaluate, at=now, wanted=wanted)
+
+    return complete
 
 
 async def written(
@@ -44,10 +57,13 @@ async def written(
     It writes at the moment its turn came, not when it was asked: the times of what is written go forward.
 
     Raises:
-        NotFound: there is no such run.
+        NotFound: there is no such run, or none for this caller.
+        Forbidden: the caller may not write on behalf of the run.
         EntityRunExhausted: the run does not go on.
         Unavailable: others were in the way, every time.
     """
+    if writer.run_id and writer.caller:
+        require_reporter((await visible(writer.run_id, writer.caller, services)).run, writer.caller)
 
     async def gated(session: AsyncSession) -> _Result:
         if writer.run_id:

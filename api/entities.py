@@ -4,17 +4,20 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi import APIRouter, Body, Depends, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field, JsonValue
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api import refusals
 from api.auth import AuthenticatedRoute, Caller
-from api.catalog import CatalogWriter, written
+from api.catalog import CatalogWriter, completing, written
 from api.errors import responses, status_of
-from api.services import ApiServices, Services, words
+from api.reading import Reading, ReadingOptions, shown
+from api.services import ApiServices, Services
+from domain.blueprints import Blueprint
 from domain.documents import Document
-from domain.entities import EntityPatch, EntityRequest, Writing, parsed_request, projected
+from domain.entities import Entity, EntityPatch, EntityRequest, Writing, parsed_request
 from domain.errors import (
     BlueprintSchemaMismatch,
     EntityRunExhausted,
@@ -22,14 +25,16 @@ from domain.errors import (
     HasDependents,
     IdentifierTaken,
     InterlockError,
+    InvalidRequest,
     NotFound,
     RelationManyViolation,
     RequiredRelation,
-    Unavailable,
+    TeamInheritanceEnabled,
 )
 from domain.identifiers import new
 from domain.models import Written
 from store import blueprints, catalog, entities
+from store.entity_batches import Put, PutOptions
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["entities"])
 
@@ -37,21 +42,20 @@ _MOST_AT_ONCE = 50
 _MOST_DELETED = 100
 _WRITING = responses(
     NotFound, Forbidden, EntityRunExhausted, IdentifierTaken, BlueprintSchemaMismatch, RequiredRelation,
-    RelationManyViolation,
+    RelationManyViolation, TeamInheritanceEnabled,
 )  # fmt: skip
 _UPDATED: dict[int | str, dict[str, Any]] = {200: {"description": "It existed, and is changed; or all is valid."}}
 _PARTLY: dict[int | str, dict[str, Any]] = {207: {"description": "Some could not be written; `errors` says why."}}
 _DELETING = responses(NotFound, Forbidden, EntityRunExhausted, HasDependents)
 
 Json = Annotated[dict[str, Any], Body(description="An entity: identifier, title, icon, team, properties, relations.")]
-Names = Annotated[list[str] | None, Query()]
-Options = Annotated[catalog.PutOptions, Depends()]
+Options = Annotated[PutOptions, Depends()]
 
 
 class Bulk(Written):
     """Several entities of one blueprint."""
 
-    entities: list[JsonValue] = Field(min_length=1, max_length=_MOST_AT_ONCE)
+    entities: list[Any] = Field(min_length=1, max_length=_MOST_AT_ONCE)
 
 
 class BulkNames(Written):
@@ -72,15 +76,19 @@ async def create_entity(
     """Create an entity (201); with `upsert` change the one that exists (200), with `merge` only the keys sent."""
     request = parsed_request(document)
 
-    async def write(session: AsyncSession, writer: CatalogWriter) -> tuple[Document, bool]:
+    async def write(session: AsyncSession, writer: CatalogWriter) -> tuple[Blueprint, Put]:
         found = await blueprints.get(session, blueprint, to_use=True)
-        entity, is_new = await catalog.put(session, found, request, options, generated=new("e"), writer=writer)
-        return entity.document(), is_new
+        done = await catalog.put(
+            session, found, request, options, generated=new("e"), writer=writer, complete=completing(services)
+        )
+        return found, done
 
-    entity, is_new = await written(services, writer, write)
-    if options.validation_only or not is_new:
+    found, done = await written(services, writer, write)
+    if options.validation_only or not done.is_new:
         response.status_code = 200
-    return {"ok": True} if options.validation_only else {"ok": True, "entity": entity}
+    if options.validation_only:
+        return {"ok": True}
+    return {"ok": True, "entity": await _told(services, found, done.entity)}
 
 
 @router.post("/v1/blueprints/{blueprint}/entities/bulk", responses=_WRITING | _PARTLY)
@@ -93,50 +101,57 @@ async def create_entities(
     options: Options,
 ) -> Document:
     """The same for up to 50 entities, each for itself: 207 when some could not be written."""
+    requests, failed = _parsed(bulk.entities)
 
-    async def write(session: AsyncSession, writer: CatalogWriter) -> tuple[list[JsonValue], list[JsonValue]]:
+    async def write(session: AsyncSession, writer: CatalogWriter) -> list[Put | InterlockError]:
         found = await blueprints.get(session, blueprint, to_use=True)
-        done: list[JsonValue] = []
-        failed: list[JsonValue] = []
-        for index, document in enumerate(bulk.entities):
-            try:
-                # All of an entity is checked before any of it is written, so a refusal leaves nothing behind.
-                entity, is_new = await catalog.put(
-                    session, found, parsed_request(document), options, generated=new("e"), writer=writer
-                )
-                done.append({"identifier": entity.identifier, "index": index, "created": is_new, "additionalData": {}})
-            except Unavailable:
-                raise
-            except InterlockError as refusal:
-                failed.append(_failed(document, index, refusal))
-        return done, failed
+        return await catalog.put_all(
+            session,
+            found,
+            list(requests.values()),
+            options,
+            generated=[new("e") for _ in requests],
+            writer=writer,
+            complete=completing(services),
+        )
 
-    done, failed = await written(services, writer, write)
+    done: list[JsonValue] = []
+    for index, answer in zip(requests, await written(services, writer, write), strict=True):
+        if isinstance(answer, InterlockError):
+            failed[index] = answer
+        else:
+            identifier = answer.entity.identifier
+            done.append({"identifier": identifier, "index": index, "created": answer.is_new, "additionalData": {}})
     if failed:
         response.status_code = 207
-    return {"ok": bool(done), "entities": done, "errors": failed}
+        if not options.validation_only:
+            refused = [(bulk.entities[index], failed[index]) for index in sorted(failed)]
+            await refusals.record_entities(services, writer, blueprint, refused)
+    errors: list[JsonValue] = [_failed(bulk.entities[index], index, failed[index]) for index in sorted(failed)]
+    return {"ok": bool(done), "entities": done, "errors": errors}
 
 
 @router.get("/v1/blueprints/{blueprint}/entities", responses=responses(NotFound))
 async def list_entities(
-    blueprint: str, caller: Caller, services: Services, include: Names = None, exclude: Names = None
+    blueprint: str, caller: Caller, services: Services, reading: ReadingOptions
 ) -> StreamingResponse:
     """All entities of the blueprint, by identifier, as they are read."""
     async with services.database.read() as session:
         found = await blueprints.get(session, blueprint)
-    pieces = _streamed(services, found.identifier, words(include), words(exclude))
+    pieces = _streamed(services, found, reading)
     return StreamingResponse(pieces, media_type="application/json")
 
 
 @router.get("/v1/blueprints/{blueprint}/entities/{entity:path}", responses=responses(NotFound))
 async def get_entity(
-    blueprint: str, entity: str, caller: Caller, services: Services, include: Names = None, exclude: Names = None
+    blueprint: str, entity: str, caller: Caller, services: Services, reading: ReadingOptions
 ) -> Document:
-    """One entity."""
+    """One entity, with what is derived."""
     async with services.database.read() as session:
-        await blueprints.get(session, blueprint)
-        found = (await entities.get(session, blueprint, entity)).entity
-    return {"ok": True, "entity": projected(found.document(), words(include), words(exclude))}
+        found = await blueprints.get(session, blueprint)
+        stored = (await entities.get(session, blueprint, entity)).entity
+        [document] = await shown(services, session, [stored], reading, known=[found])
+    return {"ok": True, "entity": document}
 
 
 @router.put("/v1/blueprints/{blueprint}/entities/{entity:path}", responses=_WRITING)
@@ -204,14 +219,41 @@ async def _changed(
     services: ApiServices,
     create_missing: bool,
 ) -> Document:
-    async def write(session: AsyncSession, writer: CatalogWriter) -> Document:
+    async def write(session: AsyncSession, writer: CatalogWriter) -> tuple[Blueprint, Entity]:
         found = await blueprints.get(session, blueprint, to_use=True)
         entity = await catalog.change(
-            session, found, identifier, request, how=how, writer=writer, create_missing=create_missing
+            session,
+            found,
+            identifier,
+            request,
+            how=how,
+            writer=writer,
+            complete=completing(services),
+            create_missing=create_missing,
         )
-        return entity.document()
+        return found, entity
 
-    return {"ok": True, "entity": await written(services, writer, write)}
+    found, entity = await written(services, writer, write)
+    return {"ok": True, "entity": await _told(services, found, entity)}
+
+
+async def _told(services: ApiServices, blueprint: Blueprint, entity: Entity) -> Document:
+    """The entity with what is derived of it, now that it is committed."""
+    async with services.database.read() as session:
+        [document] = await shown(services, session, [entity], known=[blueprint])
+    return document
+
+
+def _parsed(documents: Sequence[JsonValue]) -> tuple[dict[int, EntityRequest], dict[int, InterlockError]]:
+    """What has the shape of an entity, and why the others have not, by place."""
+    requests: dict[int, EntityRequest] = {}
+    failed: dict[int, InterlockError] = {}
+    for index, document in enumerate(documents):
+        try:
+            requests[index] = parsed_request(document)
+        except InvalidRequest as refusal:
+            failed[index] = refusal
+    return requests, failed
 
 
 async def _deleted(
@@ -236,18 +278,16 @@ async def _deleted(
     return await written(services, writer, write)
 
 
-async def _streamed(
-    services: ApiServices, blueprint: str, include: tuple[str, ...], exclude: tuple[str, ...]
-) -> AsyncIterator[bytes]:
+async def _streamed(services: ApiServices, blueprint: Blueprint, reading: Reading) -> AsyncIterator[bytes]:
     # Each portion is read in a session of its own: a slow client keeps no connection to the database.
     after, separator = "", b""
     yield b'{"ok":true,"entities":['
     while True:
         async with services.database.read() as session:
-            found = await entities.portion(session, blueprint, after=after)
+            found = await entities.portion(session, blueprint.identifier, after=after)
+            documents = await shown(services, session, found, reading, known=[blueprint])
         if not found:
             break
-        documents = (projected(entity.document(), include, exclude) for entity in found)
         yield separator + b",".join(_json(document) for document in documents)
         after, separator = found[-1].identifier, b","
     yield b"]}"

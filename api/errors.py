@@ -27,6 +27,7 @@ STATUS: dict[type[InterlockError], HTTPStatus] = {
     errors.BlueprintSchemaMismatch: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.RequiredRelation: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.RelationManyViolation: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.TeamInheritanceEnabled: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.HasDependents: HTTPStatus.FORBIDDEN,
     errors.EntityRunExhausted: HTTPStatus.BAD_REQUEST,
     errors.NotSelfService: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -4,14 +4,38 @@ from fastapi import APIRouter
 
 from api.auth import AdminCaller, AuthenticatedRoute, Caller
 from api.errors import responses
-from api.services import Now, Services
+from api.services import ApiServices, Now, Services
 from domain.documents import Document
 from domain.errors import Forbidden, IdentifierTaken, NotFound
+from domain.organization import Described, OrganizationPatch
 from domain.runs import Source
 from domain.secret_values import NewSecret, Secret, SecretPatch
-from store import secrets
+from domain.users import Caller as CallerValue
+from store import organizations, secrets
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["organization"])
+
+
+@router.get("/v1/organization", responses=responses(NotFound))
+async def get_organization(caller: Caller, services: Services) -> Document:
+    """The organization: its name and settings."""
+    async with services.database.read() as session:
+        described = await organizations.described(session)
+    return {"ok": True, "organization": _echo(services, described)}
+
+
+@router.put("/v1/organization", responses=responses(Forbidden, NotFound))
+async def replace_organization(body: OrganizationPatch, caller: AdminCaller, services: Services) -> Document:
+    """Replace the name or all settings; what is not named stays."""
+    described = await _described(services, caller, body, merge=False)
+    return {"ok": True, "organization": _echo(services, described)}
+
+
+@router.patch("/v1/organization", responses=responses(Forbidden, NotFound))
+async def patch_organization(body: OrganizationPatch, caller: AdminCaller, services: Services) -> Document:
+    """Change the name or some settings: those that are not named stay, null removes one."""
+    await _described(services, caller, body, merge=True)
+    return {"ok": True}
 
 
 @router.post("/v1/organization/secrets", responses=responses(Forbidden, IdentifierTaken))
@@ -60,3 +84,25 @@ async def delete_secret(name: str, caller: AdminCaller, services: Services, now:
     async with services.database.write() as session:
         await secrets.remove(session, name, by=caller.id, at=now, origin=Source.API)
     return {"ok": True}
+
+
+async def _described(services: ApiServices, caller: CallerValue, said: OrganizationPatch, *, merge: bool) -> Described:
+    return await services.database.transact(
+        lambda session: organizations.describe(
+            session,
+            lambda before: before.changed(said, merge=merge),
+            by=caller.id,
+            at=services.now(),
+            origin=Source.API,
+        )
+    )
+
+
+def _echo(services: ApiServices, described: Described) -> Document:
+    return {
+        "id": services.organization.id,
+        "name": described.name,
+        "featureFlags": [],  # of the vendor's own product; we have none
+        "isBlocked": False,
+        "settings": described.settings,
+    }

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import JsonValue
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.auth import AdminCaller, AuthenticatedRoute, Caller, CausedBy
 from api.errors import responses
@@ -50,11 +51,14 @@ async def invite_user(body: Invitation, caller: AdminCaller, services: Services,
         updated_at=now,
     )
     client_id, client_secret = _credentials()
-    async with services.database.write() as session:
+
+    async def work(session: AsyncSession) -> None:
         await teams.require(session, user.teams)
         await users.create(
             session, user, client_id=client_id, client_secret=client_secret, by=caller.id, origin=Source.API
         )
+
+    await services.database.transact(work)
     return {"ok": True}
 
 
@@ -70,20 +74,27 @@ async def get_user(user_email: str, caller: Caller, services: Services) -> Docum
 async def patch_user(user_email: str, patch: UserPatch, caller: AdminCaller, services: Services, now: Now) -> Document:
     """Replace the roles or the teams of a person; what is not named stays."""
     said = patch.said()
-    async with services.database.write() as session:
+
+    async def work(session: AsyncSession) -> User:
         await teams.require(session, said.get("teams", ()))
         before = await users.by_email(session, user_email, to_change=True)
         user = before.revised(at=now, **said)
         await users.replace(session, before, user, by=caller.id, origin=Source.API)
+        return user
+
+    user = await services.database.transact(work)
     return {"ok": True, "user": user.shown(services.organization.id)}
 
 
 @router.delete("/v1/users/{user_email}", responses=responses(Forbidden, NotFound))
 async def delete_user(user_email: str, caller: AdminCaller, services: Services, now: Now) -> Document:
     """Delete a person. Their access tokens end with this; what they did stays on record."""
-    async with services.database.write() as session:
+
+    async def work(session: AsyncSession) -> None:
         user = await users.by_email(session, user_email, to_change=True)
         await users.remove(session, user, at=now, by=caller.id, origin=Source.API)
+
+    await services.database.transact(work)
     return {"ok": True}
 
 
@@ -97,7 +108,8 @@ async def rotate_credentials(
     if not (caller.is_admin or (caller.user and caller.user.is_called(user_email))):
         raise Forbidden(f"only Admins and the organization's credentials may do this for others than {caller.name}")
     client_id, client_secret = _credentials()
-    async with services.database.write() as session:
+
+    async def work(session: AsyncSession) -> None:
         user = await users.by_email(session, user_email, to_change=True)
         await users.put_credentials(
             session,
@@ -108,6 +120,8 @@ async def rotate_credentials(
             by=caller.id,
             origin=Source.API,
         )
+
+    await services.database.transact(work)
     return {"ok": True, "credentials": {"clientId": client_id, "clientSecret": client_secret}}
 
 
@@ -124,8 +138,9 @@ async def list_teams(caller: Caller, services: Services, fields: Fields = None) 
 async def create_team(body: TeamRequest, caller: AdminCaller, services: Services, now: Now) -> Document:
     """Make a team of these users. Without `users`, whoever bears its name already is in it."""
     team = Team(id=new("team"), name=body.name, description=body.description, created_at=now, updated_at=now)
-    async with services.database.write() as session:
-        people = await teams.create(session, team, body.members(), by=caller.id, origin=Source.API)
+    people = await services.database.transact(
+        lambda session: teams.create(session, team, body.members(), by=caller.id, origin=Source.API)
+    )
     return {"ok": True, "team": team.written(people)}
 
 
@@ -153,9 +168,12 @@ async def patch_team(name: str, patch: TeamPatch, caller: AdminCaller, services:
 @router.delete("/v1/teams/{name}", responses=responses(Forbidden, NotFound))
 async def delete_team(name: str, caller: AdminCaller, services: Services, now: Now) -> Document:
     """Delete the team, and take it from its users."""
-    async with services.database.write() as session:
+
+    async def work(session: AsyncSession) -> None:
         team = await teams.get(session, name, to_change=True)
         await teams.remove(session, team, at=now, by=caller.id, origin=Source.API)
+
+    await services.database.transact(work)
     return {"ok": True}
 
 
@@ -167,10 +185,12 @@ async def _revised(
     services: Services,
     now: Now,
 ) -> Document:
-    async with services.database.write() as session:
+    async def work(session: AsyncSession) -> tuple[Team, list[User]]:
         before = await teams.get(session, name, to_change=True)
         after = before.model_copy(update=said)
-        team, people = await teams.replace(session, before, after, members, at=now, by=caller.id, origin=Source.API)
+        return await teams.replace(session, before, after, members, at=now, by=caller.id, origin=Source.API)
+
+    team, people = await services.database.transact(work)
     return {"ok": True, "team": team.written(people)}
 
 

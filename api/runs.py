@@ -11,6 +11,8 @@ import backends
 from api.auth import AuthenticatedRoute, Caller, CausedBy
 from api.errors import responses
 from api.services import ApiServices, NewRunId, Now, Services, words
+from api.targets import target
+from api.visibility import require_reporter, visible
 from domain import contexts, documents
 from domain.actions import Action
 from domain.documents import Document
@@ -119,6 +121,7 @@ async def create_run(
         people=people,
         impersonated_by=machine.id if run_as is not None else None,
         depth=cause.depth + 1 if cause.run_id else 0,
+        target=await target(action, request, caller, services, at=now),
     )
     run = requested(action, permissions, request, circumstances)
     warnings: tuple[str, ...] = ()
@@ -195,7 +198,7 @@ async def patch_run(
 ) -> Document:
     """Report about the run, as often as there is something to say, until it has ended."""
     found = await visible(run_id, caller, services)
-    _require_reporter(found.run, caller)
+    require_reporter(found.run, caller)
     report = patch.report()
     async with services.database.write() as session:
         before, after = await runs.change(
@@ -213,7 +216,7 @@ async def patch_run(
 async def patch_response(run_id: str, body: RunResponse, caller: Caller, services: Services, now: Now) -> Document:
     """Keep what the backend answered, for callers that invoked it on our behalf."""
     found = await visible(run_id, caller, services)
-    _require_reporter(found.run, caller)
+    require_reporter(found.run, caller)
     async with services.database.write() as session:
         _, after = await runs.change(
             session, run_id, lambda run: run.answered(body.response, at=now, by=caller.id), origin=Source.API
@@ -229,7 +232,7 @@ async def patch_response(run_id: str, body: RunResponse, caller: Caller, service
 async def create_log(run_id: str, line: NewLogLine, caller: Caller, services: Services, now: Now) -> Document:
     """Add a line to the run's log; `terminationStatus` ends the run with it."""
     found = await visible(run_id, caller, services)
-    _require_reporter(found.run, caller)
+    require_reporter(found.run, caller)
     report = Report(
         status=RunStatus(line.termination_status) if line.termination_status else None,
         status_label=line.status_label,
@@ -256,22 +259,6 @@ async def list_logs(
     async with services.database.read() as session:
         lines = await runs.logs(session, run_id, limit=limit, offset=offset)
     return {"ok": True, "runLogs": list[JsonValue](lines)}
-
-
-async def visible(run_id: str, caller: CallerValue, services: ApiServices) -> runs.Found:
-    """The run, if the caller may see it.
-
-    Raises:
-        NotFound: there is none, or none for this caller.
-    """
-    async with services.database.read() as session:
-        found = await runs.find(session, run_id)
-        if not found.restricted or caller.is_admin or found.run.created_by == caller.id:
-            return found
-        permissions = await actions.permissions(session, found.action_id)
-    if permissions is None or not permissions.may_approve(caller):
-        raise NotFound("Run", run_id)
-    return found
 
 
 async def _rendered(run: Run, action: Action, services: ApiServices) -> tuple[Run, tuple[str, ...]]:
@@ -319,14 +306,6 @@ def _repeated(known: tuple[Run, str], asked: runs.Request) -> Document:
     if digest != asked.digest:
         raise IdempotencyKeyReused(f"the Idempotency-Key was used for run {run.id}, which was asked for differently")
     return {"ok": True, "run": run.document()}
-
-
-def _require_reporter(run: Run, caller: CallerValue) -> None:
-    if not (caller.machine or caller.is_admin or caller.id == run.created_by):
-        raise Forbidden(
-            f"only the organization's credentials, Admins and the requester may report about run {run.id}, "
-            f"and {caller.name} is none of them"
-        )
 
 
 async def _wake(before: Run, after: Run, services: ApiServices) -> None:

@@ -24,6 +24,8 @@ users = typer.Typer(no_args_is_help=True, help="The people and machines of the o
 app.add_typer(users, name="users")
 audit = typer.Typer(no_args_is_help=True, help="The audit log.")
 app.add_typer(audit, name="audit")
+secrets = typer.Typer(no_args_is_help=True, help="What is encrypted in SQL.")
+app.add_typer(secrets, name="secrets")
 
 
 class Role(StrEnum):
@@ -150,6 +152,21 @@ def purge_audit(
         age = processes.duration("--older-than", older_than)
         deleted = asyncio.run(processes.purge_audit(started(data_dir), older_than=age))
     typer.echo(f"{deleted} deleted")
+
+
+@secrets.command("rotate")
+def rotate_secrets(data_dir: DataDir = None) -> None:
+    """Encrypt what is stored again with the newest key, and print how much; then older keys are not needed for it."""
+    from cli.errors import CannotStart, told
+    from cli.rotation import rotate_secrets as rotate
+    from cli.start import started
+
+    with told():
+        done = asyncio.run(rotate(started(data_dir)))
+        typer.echo(f"{done.renewed} encrypted again, {done.current} had the newest key already")
+        if done.unreadable:
+            names = ", ".join(done.unreadable)
+            raise CannotStart(f"no configured key opens these, and they stay as they are: {names}.")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from domain.models import Written
 from domain.shapes import Closed, Either, Verbatim, refuse_deep
 from domain.templating import Template
 from domain.times import Duration, iso
-from domain.triggers import Automation, Create, EntityEvent, OnEntity, TimerEvent, Trigger
+from domain.triggers import Automation, Create, EntityEvent, OnEntity, SearchCondition, TimerEvent, Trigger
 
 READ_ONLY = ("id", "createdAt", "createdBy", "updatedAt", "updatedBy")
 """What the server adds. Clients post back what they read, so these are dropped without a word."""
@@ -100,6 +100,11 @@ class Definition(Verbatim):
         definition = cls.stored(document)
         if definition.user_inputs is not None:
             refuse_faults(definition.user_inputs)
+        if definition.condition is not None:
+            try:
+                definition.condition.query()
+            except InvalidRequest as fault:
+                raise InvalidRequest(f"trigger.condition.{fault}") from None
         if definition.encrypted_inputs and definition.invocation_method.get("type") == "INTEGRATION_ACTION":
             raise InvalidRequest("invocationMethod.type: INTEGRATION_ACTION cannot be given encrypted inputs")
         return definition
@@ -118,6 +123,11 @@ class Definition(Verbatim):
     def user_inputs(self) -> UserInputs | None:
         """The form; automations have none."""
         return self.self_service.user_inputs if self.self_service else None
+
+    @property
+    def condition(self) -> SearchCondition | None:
+        """Which entities people may execute it on; None: all, or none because it runs on no entity."""
+        return self.trigger.condition if isinstance(self.trigger, OnEntity) else None
 
     @property
     def encrypted_inputs(self) -> dict[str, Encryption]:

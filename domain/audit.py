@@ -7,10 +7,11 @@ from pydantic import JsonValue
 
 from domain.changes import Outcome
 from domain.documents import Document
+from domain.runs import Source
 
 
 class Resource(StrEnum):
-    """What a record is about. The last four are ours, the others those of the audit log's contract."""
+    """What a record is about. The last seven are ours, the others those of the audit log's contract."""
 
     BLUEPRINT = "blueprint"
     ENTITY = "entity"
@@ -19,15 +20,19 @@ class Resource(StrEnum):
     SCORECARD = "scorecard"
     ACTION = "action"
     ACTION_PERMISSIONS = "action_permissions"
+    BLUEPRINT_PERMISSIONS = "blueprint_permissions"
     SECRET = "secret"  # noqa: S105 - a kind, not a value
     USER = "user"
     TEAM = "team"
+    INTEGRATION = "integration"
+    ORGANIZATION = "organization"
 
 
 FOR_EVERYBODY = (
     Resource.ACTION,
     Resource.ACTION_PERMISSIONS,
     Resource.BLUEPRINT,
+    Resource.BLUEPRINT_PERMISSIONS,
     Resource.ENTITY,
     Resource.SCORECARD,
 )
@@ -36,8 +41,16 @@ FOR_EVERYBODY = (
 KEYS = ("identifier", "resourceType", "action", "status", "message", "trigger", "context", "diff", "additionalData")
 """What a record may hold, in this order."""
 
+MAX_USER_AGENT = 500
+"""How much is kept of what a program says it is."""
+
 _PLACE = ("blueprint", "entity", "runId")
 _PLACED = (Resource.ENTITY, Resource.RUN)
+
+
+def origin_of(user_agent: str) -> str:
+    """What a write to the catalog came by: integrations say who they are, everybody else is the API."""
+    return user_agent[:MAX_USER_AGENT] if user_agent.startswith("port-ocean/") else Source.API
 
 
 def record(change: Document, *, organization: str, only: Collection[str] = ()) -> Document:

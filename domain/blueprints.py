@@ -137,6 +137,19 @@ class Definition(Verbatim):
             return self.ownership.path
         return self.team_inheritance.path if self.team_inheritance and not self.ownership else None
 
+    @property
+    def paths(self) -> dict[str, list[str]]:
+        """The relations that lead to what mirrors show and to who owns, by the JSON path of each."""
+        found = {
+            json_path(["mirrorProperties", key, "path"]): mirror.path.split(".")[:-1]
+            for key, mirror in self.mirror_properties.items()
+        }
+        if isinstance(self.ownership, Inherited):
+            found["ownership.path"] = self.ownership.path.split(".")
+        if self.team_inheritance:
+            found["teamInheritance.path"] = self.team_inheritance.path.split(".")
+        return found
+
     @cached_property
     def entity_schema(self) -> Document:
         """The JSON Schema of an entity's properties. Those the blueprint does not declare may be anything."""
@@ -228,6 +241,9 @@ def _faults(definition: Definition) -> Iterator[str]:
         yield from calculation.faults(json_path(["calculationProperties", key]))
     for key, aggregation in definition.aggregation_properties.items():
         yield from aggregation.calculation_spec.faults(json_path(["aggregationProperties", key, "calculationSpec"]))
+    for at, (first, *_) in definition.paths.items():
+        if first not in definition.relations:
+            yield f"{at}: {shortened(definition.identifier, 80)} has no relation {shortened(first, 80)!r}"
     yield from _shared_keys(definition)
 
 

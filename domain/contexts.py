@@ -66,10 +66,11 @@ def legacy_message(run: Run, action: Action, rendered: Document) -> Document:
 
 
 def _entity(run: Run) -> Document:
-    # The catalog does not exist yet, so the entity is what the request said: its identifier.
+    if run.interlock.entity is not None:
+        return run.interlock.entity
     if run.entity is None:
         return {}
-    return {
+    return {  # a run from before there was a catalog
         "identifier": run.entity.identifier,
         "title": run.entity.title or run.entity.identifier,
         "icon": run.entity.icon,

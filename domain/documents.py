@@ -41,6 +41,20 @@ def canonical(value: JsonValue) -> str:
     return json.dumps(_integral(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
+def same(left: JsonValue, right: JsonValue) -> bool:
+    """Whether both are one JSON value; the order of keys does not matter, and true is not 1.
+
+    >>> same({"a": 1, "b": 2}, {"b": 2.0, "a": 1}), same([1], [True])
+    (True, False)
+    """
+    match left, right:
+        case dict(), dict():
+            return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
+        case list(), list():
+            return len(left) == len(right) and all(map(same, left, right))
+    return isinstance(left, bool) is isinstance(right, bool) and left == right
+
+
 def _integral(value: JsonValue) -> JsonValue:
     match value:
         case float() if value.is_integer() and abs(value) < 1e21:

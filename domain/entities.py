@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, JsonValue, StrictStr, ValidationError
 
 from domain.blueprints import Definition
-from domain.documents import Document
+from domain.documents import Document, same
 from domain.entity_schemas import defaults, problems
 from domain.errors import (
     BlueprintSchemaMismatch,
@@ -20,14 +20,15 @@ from domain.errors import (
     NotFound,
     RelationManyViolation,
     RequiredRelation,
+    TeamInheritanceEnabled,
 )
 from domain.identifiers import Identifier
 from domain.models import Kept
-from domain.times import Instant
+from domain.times import EPOCH, Instant, iso
 
 RELATED_AT_MOST = 5_000
 """How many entities one relation may name."""
-_ALWAYS = frozenset({"identifier", "title", "blueprint"})
+_LONGEST_BYTES = 2_000
 
 
 class EntityId(Identifier):
@@ -36,6 +37,14 @@ class EntityId(Identifier):
     __slots__ = ()
     PATTERN = r"^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/=-]{1,1000}$"
     KIND = "entity identifier"
+
+    def __new__(cls, value: str) -> Self:
+        """The identifier, if it fits the pattern, and the indexes of a database."""
+        if len(value.encode(errors="surrogatepass")) > _LONGEST_BYTES:
+            raise ValueError(
+                f"{value[:80]}... is no entity identifier: it has more than {_LONGEST_BYTES} bytes in UTF-8"
+            )
+        return super().__new__(cls, value)
 
 
 Related = str | tuple[str, ...] | None
@@ -60,13 +69,41 @@ class Entity(Kept):
     """The user agent of its last writer."""
 
     def document(self) -> Document:
-        """The entity as the API tells it."""
-        return self.model_dump(mode="json", exclude={"datasource"})
+        """The entity as the API tells it. What is in it belongs to the entity, so nobody changes it."""
+        return {  # by hand, because bulk imports write two of each entity
+            "identifier": str(self.identifier),
+            "title": self.title,
+            "icon": self.icon,
+            "blueprint": self.blueprint,
+            "team": list[JsonValue](self.team),
+            "properties": self.properties,
+            "relations": {
+                name: list[JsonValue](value) if isinstance(value, tuple) else value
+                for name, value in self.relations.items()
+            },
+            "createdAt": iso(self.created_at),
+            "createdBy": self.created_by,
+            "updatedAt": iso(self.updated_at),
+            "updatedBy": self.updated_by,
+        }
+
+    def stored(self) -> Document:
+        """The entity as it is kept."""
+        return {**self.document(), "datasource": self.datasource}
 
     def says_the_same(self, other: "Entity") -> bool:
         """Whether both differ in nothing but who wrote them and when."""
-        wrote = {"updated_at", "updated_by", "datasource"}
-        return self.model_dump(exclude=wrote) == other.model_dump(exclude=wrote)
+        names = ("identifier", "title", "icon", "blueprint", "team", "properties", "relations")
+        return all(getattr(self, name) == getattr(other, name) for name in names) and same(
+            self.properties, other.properties
+        )
+
+
+_BLANK = Entity(
+    identifier=EntityId("_"), title="", blueprint="", properties={}, relations={},
+    created_at=EPOCH, created_by="", updated_at=EPOCH, updated_by="",
+)  # fmt: skip
+"""What new entities are copies of."""
 
 
 class EntityRequest(BaseModel):
@@ -78,8 +115,13 @@ class EntityRequest(BaseModel):
     title: StrictStr | None = None
     icon: StrictStr | None = None
     team: StrictStr | list[StrictStr] | Document | None = None
-    properties: Document = {}
+    properties: dict[str, Any] = {}
     relations: dict[str, StrictStr | list[StrictStr] | Document | None] = {}
+
+    @property
+    def searches(self) -> bool:
+        """Whether a search query stands for an identifier in it."""
+        return any(isinstance(value, dict) for value in (self.identifier, self.team, *self.relations.values()))
 
     @property
     def named(self) -> EntityId | None:
@@ -89,7 +131,7 @@ class EntityRequest(BaseModel):
             InvalidRequest: it is none that an entity can have.
         """
         if isinstance(self.identifier, dict):
-            raise InvalidRequest("identifier: a search query cannot name the entity in this version")
+            raise InvalidRequest("identifier: a search query cannot name the entity here")
         return _identifier("identifier", self.identifier) if self.identifier is not None else None
 
 
@@ -150,23 +192,26 @@ def created(kind: Kind, request: EntityRequest, *, generated: str, author: Autho
 
     Raises:
         InvalidRequest, NotFound, RelationManyViolation, RequiredRelation, BlueprintSchemaMismatch: see `_checked`.
+        TeamInheritanceEnabled: it names teams, and those of another entity own it.
     """
     identifier = request.named or EntityId(generated)
     return _checked(
         kind,
-        Entity(
-            identifier=identifier,
-            title=request.title if request.title is not None else identifier,
-            icon=request.icon,
-            blueprint=kind.identifier,
-            team=_team(request),
-            properties={**defaults(kind.definition), **request.properties},
-            relations=_relations(kind, request),
-            created_at=author.at,
-            created_by=author.id,
-            updated_at=author.at,
-            updated_by=author.id,
-            datasource=author.datasource,
+        _BLANK.model_copy(
+            update={  # of parts that were checked already
+                "identifier": identifier,
+                "title": request.title if request.title is not None else identifier,
+                "icon": request.icon,
+                "blueprint": kind.identifier,
+                "team": _team(kind, request),
+                "properties": {**defaults(kind.definition), **request.properties},
+                "relations": _relations(kind, request),
+                "created_at": author.at,
+                "created_by": author.id,
+                "updated_at": author.at,
+                "updated_by": author.id,
+                "datasource": author.datasource,
+            }
         ),
     )
 
@@ -176,25 +221,25 @@ def changed(kind: Kind, before: Entity, request: EntityRequest, *, how: Writing,
 
     Raises:
         InvalidRequest, NotFound, RelationManyViolation, RequiredRelation, BlueprintSchemaMismatch: see `_checked`.
+        TeamInheritanceEnabled: it names teams, and those of another entity own it.
     """
     keeps = how is Writing.MERGE
     sent = request.model_fields_set
     identifier = request.named or before.identifier
     title = before.title if keeps and "title" not in sent else request.title
     relations = _relations(kind, request)
-    after = Entity(
-        identifier=identifier,
-        title=title if title is not None else identifier,
-        icon=before.icon if keeps and "icon" not in sent else request.icon,
-        blueprint=kind.identifier,
-        team=before.team if keeps and "team" not in sent else _team(request),
-        properties={**before.properties, **request.properties} if keeps else request.properties,
-        relations={**before.relations, **relations} if keeps else relations,
-        created_at=before.created_at,
-        created_by=before.created_by,
-        updated_at=author.at,
-        updated_by=author.id,
-        datasource=author.datasource,
+    after = before.model_copy(
+        update={
+            "identifier": identifier,
+            "title": title if title is not None else identifier,
+            "icon": before.icon if keeps and "icon" not in sent else request.icon,
+            "team": before.team if keeps and "team" not in sent else _team(kind, request),
+            "properties": {**before.properties, **request.properties} if keeps else request.properties,
+            "relations": {**before.relations, **relations} if keeps else relations,
+            "updated_at": author.at,
+            "updated_by": author.id,
+            "datasource": author.datasource,
+        }
     )
     if identifier != before.identifier:  # it may relate to itself
         after = without(after, _own_relations(kind), before.identifier, identifier)
@@ -220,6 +265,15 @@ def targets(kind: Kind, entity: Entity) -> Iterator[Target]:
             yield Target(name, relation.target, identifier)
 
 
+def named_targets(kind: Kind, request: EntityRequest) -> Iterator[Target]:
+    """Every entity that the request names in a relation its blueprint has."""
+    for name, value in request.relations.items():
+        relation = kind.definition.relations.get(name)
+        if relation is not None:
+            several = value if isinstance(value, list) else [value]
+            yield from (Target(name, relation.target, one) for one in several if isinstance(one, str))
+
+
 def without(entity: Entity, relations: Collection[str], identifier: str, renamed: str | None) -> Entity:
     """The entity once another one, which some of its relations name, has gone or has another name.
 
@@ -229,37 +283,12 @@ def without(entity: Entity, relations: Collection[str], identifier: str, renamed
 
     def follow(value: Related) -> Related:
         if isinstance(value, tuple):
-            return tuple(name for one in value if (name := renamed if one == identifier else one) is not None)
+            names = (renamed if one == identifier else one for one in value)
+            return tuple(dict.fromkeys(name for name in names if name is not None))
         return renamed if value == identifier else value
 
     followed = {name: follow(value) if name in relations else value for name, value in entity.relations.items()}
     return entity.model_copy(update={"relations": followed})
-
-
-def projected(document: Document, include: Collection[str], exclude: Collection[str]) -> Document:
-    """What of an entity's JSON was asked for; who it is stays, whatever was asked.
-
-    Names are those of keys (`$title` or `title`), of properties (`properties.x` or `x`) and of relations (`relations.y`
-    or `y`). An empty `include` is everything.
-    """
-    if not include and not exclude:
-        return document
-
-    def wanted(*names: str) -> bool:
-        return (not include or any(name in include for name in names)) and not any(name in exclude for name in names)
-
-    kept: Document = {}
-    for key, value in document.items():
-        if key in ("properties", "relations") and isinstance(value, dict):
-            whole = key in include
-            kept[key] = {
-                name: one
-                for name, one in value.items()
-                if (whole and name not in exclude) or wanted(name, f"{key}.{name}")
-            }
-        elif key in _ALWAYS or wanted(key, f"${key}"):
-            kept[key] = value
-    return kept
 
 
 def _checked(kind: Kind, entity: Entity) -> Entity:
@@ -299,9 +328,12 @@ def _own_relations(kind: Kind) -> list[str]:
     return [name for name, relation in kind.definition.relations.items() if relation.target == kind.identifier]
 
 
-def _team(request: EntityRequest) -> tuple[str, ...]:
+def _team(kind: Kind, request: EntityRequest) -> tuple[str, ...]:
+    if request.team and kind.definition.inherited_from:
+        path = kind.definition.inherited_from
+        raise TeamInheritanceEnabled(f"team: the teams of a {kind.identifier} are those of its {path}")
     match request.team:
-        case None:
+        case None | "":
             return ()
         case str(name):
             return (name,)

@@ -11,6 +11,7 @@ InterlockError
 ├── BlueprintSchemaMismatch      an entity is not what its blueprint says
 ├── RequiredRelation             an entity lacks a relation that it must have
 ├── RelationManyViolation        several entities where a relation takes one
+├── TeamInheritanceEnabled       the teams of an entity are those of another one
 ├── HasDependents                others depend on what was to be deleted
 ├── EntityRunExhausted           a write names a run that has ended
 ├── NotSelfService               an automation cannot be run by hand
@@ -113,6 +114,12 @@ class RelationManyViolation(InterlockError):
     """Several entities were given for a relation that takes one."""
 
     code = "relation_many_violation"
+
+
+class TeamInheritanceEnabled(InterlockError):
+    """An entity names its teams, though its blueprint says that they are those of another entity."""
+
+    code = "team_inheritance_enabled"
 
 
 class HasDependents(InterlockError):

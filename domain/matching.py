@@ -67,17 +67,115 @@ def matches(query: Query, entity: Entity, *, at: datetime, caller: Caller, catal
 
     `at` is the moment that presets and timers see as now; `caller` is whom `user` and `userTeams` are about.
     """
-    return _Match(entity, at, caller, catalog).holds(query)
+    return _Match(at, caller, catalog, entity).holds(query)
 
 
 @dataclass(frozen=True, slots=True)
-class _Match:
-    """One entity before one caller, at one moment."""
+class Operands:
+    """What the values of rules are, before one caller at one moment; nothing here knows an entity."""
 
-    entity: Entity
     at: datetime
     caller: Caller
     catalog: Catalog
+
+    def tested(self, found: JsonValue, rule: Comparison) -> bool:
+        """Whether a value is what the rule asks for, its negation aside."""
+        value = rule.value
+        match rule.operator:
+            case Operator.IS_EMPTY:
+                return found is None
+            case Operator.EQUALS:
+                wanted = self.plain(value)
+                return equal(found, wanted) and not (isinstance(value, Context) and wanted is None)
+            case Operator.CONTAINS:
+                wanted = self.plain(value)
+                return wanted is not None and contains(found, wanted)
+            case Operator.CONTAINS_ANY:
+                return isinstance(found, list) and self._is_any_listed(found, rule)
+            case Operator.IN:
+                return self._is_any_listed(found if isinstance(found, list) else [found], rule)
+            case Operator.BEGINS_WITH:
+                wanted = self.plain(value)
+                return isinstance(found, str) and isinstance(wanted, str) and found.startswith(wanted)
+            case Operator.ENDS_WITH:
+                wanted = self.plain(value)
+                return isinstance(found, str) and isinstance(wanted, str) and found.endswith(wanted)
+            case Operator.BETWEEN:
+                period, moment = self.period(value), instant(found)
+                return period is not None and moment is not None and period.holds(moment)
+            case comparison:
+                difference = order(found, self.plain(value))
+                return difference is not None and comparison in _ORDERS and _ORDERS[comparison](difference, 0)
+
+    def plain(self, value: Operand) -> JsonValue:
+        """The value itself; null where it is none."""
+        match value:
+            case Context():
+                return self.contextual(value)
+            case Listed(values):
+                return list(values)
+            case None | bool() | int() | float() | str():
+                return value
+        return None
+
+    def contextual(self, context: Context) -> JsonValue:
+        """The property of the caller, or those of the caller's teams."""
+        if context.whose == "userTeams":
+            return [team.value(context.property) for team in self.catalog.teams(self.caller)]
+        user = self.catalog.user(self.caller)
+        return None if user is None else user.value(context.property)
+
+    def listed(self, rule: Comparison) -> frozenset[Key | None]:
+        """What the values that the rule lists are compared by."""
+        match rule.value:
+            case Listed(keys=keys):
+                is_team = rule.operator is Operator.IN and rule.subject == Property("$team")
+                if is_team and not keys.isdisjoint(map(key, MY_TEAMS)):
+                    keys |= {key(team) for team in self.my_teams}
+                return keys
+            case Context() as context:
+                return _keys(self.contextual(context))
+        return frozenset()
+
+    def _is_any_listed(self, found: Sequence[JsonValue], rule: Comparison) -> bool:
+        keys = self.listed(rule)
+        return any(key(one) in keys for one in found)
+
+    @property
+    def my_teams(self) -> tuple[str, ...]:
+        """The caller's teams."""
+        return self.caller.user.teams if self.caller.user else ()
+
+    def period(self, value: Operand) -> Period | None:
+        """The period, or None where the value is none."""
+        match value:
+            case Period():
+                return value
+            case Preset():
+                return value.at(self.at)
+            case Context() as context:
+                match self.contextual(context):
+                    case {"from": start, "to": end}:
+                        first, last = instant(start), instant(end)
+                        return Period(first, last) if first and last else None
+        return None
+
+    def identifiers(self, wanted: Identifiers) -> frozenset[str]:
+        """The entities that a rule about relations asks for."""
+        match wanted:
+            case Context():
+                value = self.contextual(wanted)
+                return frozenset(one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str))
+            case Computed():
+                return frozenset()
+        return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class _Match(Operands):
+    """One entity before one caller, at one moment."""
+
+    entity: Entity
 
     def holds(self, rule: Rule) -> bool:
         match rule:
@@ -97,94 +195,22 @@ class _Match:
         match rule.subject:
             case SchemaShape() as shape:
                 return any(
-                    self._tested(self.entity.properties.get(name), rule)
+                    self.tested(self.entity.properties.get(name), rule)
                     for name, schema in self.entity.schemas.items()
-                    if _fits(schema, shape)
+                    if fits(schema, shape)
                 )
             case Property(name) if rule.operator is Operator.IS_EXPIRED:
                 return self._is_expired(name)
             case Property("$owned_by_team"):
-                return self._tested(bool(set(self._my_teams()) & set(self.entity.team)), rule)
+                return self.tested(bool(set(self.my_teams) & set(self.entity.team)), rule)
             case Property(name):
-                return self._tested(self.entity.value(name), rule)
+                return self.tested(self.entity.value(name), rule)
             case Context() as context:
-                return self._tested(self._contextual(context), rule)
+                return self.tested(self.contextual(context), rule)
             case RelationEnd(name, end):
-                return self._tested(self._ends(name, end), rule)
+                return self.tested(self._ends(name, end), rule)
             case ScorecardResult(name, part):
-                return self._tested(_result(self.entity.scorecards.get(name), part), rule)
-
-    def _tested(self, found: JsonValue, rule: Comparison) -> bool:
-        value = rule.value
-        match rule.operator:
-            case Operator.IS_EMPTY:
-                return found is None
-            case Operator.EQUALS:
-                wanted = self._plain(value)
-                return equal(found, wanted) and not (isinstance(value, Context) and wanted is None)
-            case Operator.CONTAINS:
-                wanted = self._plain(value)
-                return wanted is not None and contains(found, wanted)
-            case Operator.CONTAINS_ANY:
-                return isinstance(found, list) and self._is_any_listed(found, rule)
-            case Operator.IN:
-                return self._is_any_listed(found if isinstance(found, list) else [found], rule)
-            case Operator.BEGINS_WITH:
-                wanted = self._plain(value)
-                return isinstance(found, str) and isinstance(wanted, str) and found.startswith(wanted)
-            case Operator.ENDS_WITH:
-                wanted = self._plain(value)
-                return isinstance(found, str) and isinstance(wanted, str) and found.endswith(wanted)
-            case Operator.BETWEEN:
-                period, moment = self._period(value), instant(found)
-                return period is not None and moment is not None and period.holds(moment)
-            case comparison:
-                difference = order(found, self._plain(value))
-                return difference is not None and comparison in _ORDERS and _ORDERS[comparison](difference, 0)
-
-    def _plain(self, value: Operand) -> JsonValue:
-        match value:
-            case Context():
-                return self._contextual(value)
-            case Listed(values):
-                return list(values)
-            case None | bool() | int() | float() | str():
-                return value
-        return None
-
-    def _contextual(self, context: Context) -> JsonValue:
-        if context.whose == "userTeams":
-            return [team.value(context.property) for team in self.catalog.teams(self.caller)]
-        user = self.catalog.user(self.caller)
-        return None if user is None else user.value(context.property)
-
-    def _is_any_listed(self, found: Sequence[JsonValue], rule: Comparison) -> bool:
-        match rule.value:
-            case Listed(keys=keys):
-                is_team = rule.operator is Operator.IN and rule.subject == Property("$team")
-                if is_team and not keys.isdisjoint(map(key, MY_TEAMS)):
-                    keys |= {key(team) for team in self._my_teams()}
-            case Context() as context:
-                keys = _keys(self._contextual(context))
-            case _:
-                return False
-        return any(key(one) in keys for one in found)
-
-    def _my_teams(self) -> tuple[str, ...]:
-        return self.caller.user.teams if self.caller.user else ()
-
-    def _period(self, value: Operand) -> Period | None:
-        match value:
-            case Period():
-                return value
-            case Preset():
-                return value.at(self.at)
-            case Context() as context:
-                match self._contextual(context):
-                    case {"from": start, "to": end}:
-                        first, last = instant(start), instant(end)
-                        return Period(first, last) if first and last else None
-        return None
+                return self.tested(_result(self.entity.scorecards.get(name), part), rule)
 
     def _is_expired(self, name: str) -> bool:
         moment = instant(self.entity.value(name))
@@ -204,17 +230,8 @@ class _Match:
     def _reference(self) -> Reference:
         return Reference(self.entity.blueprint, self.entity.identifier)
 
-    def _identifiers(self, wanted: Identifiers) -> frozenset[str]:
-        match wanted:
-            case Context():
-                value = self._contextual(wanted)
-                return frozenset(one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str))
-            case Computed():
-                return frozenset()
-        return wanted
-
     def _is_related(self, rule: Related) -> bool:
-        identifiers = self._identifiers(rule.identifiers)
+        identifiers = self.identifiers(rule.identifiers)
 
         def follow(step: Callable[..., Iterable[Reference]]) -> bool:
             return any(
@@ -227,7 +244,7 @@ class _Match:
         return up or (rule.direction != "upstream" and bool(identifiers) and follow(self.catalog.targets))
 
     def _is_on_path(self, rule: PathMatch) -> bool:
-        identifiers = self._identifiers(rule.identifiers)
+        identifiers = self.identifiers(rule.identifiers)
         towards = rule.from_blueprint is not None
         step: Callable[..., Iterable[Reference]] = self.catalog.sources if towards else self.catalog.targets
         here = {self._reference}
@@ -257,7 +274,8 @@ def _keys(value: JsonValue) -> frozenset[Key | None]:
     return frozenset(key(one) for one in listed if one is not None and isinstance(one, Scalar))
 
 
-def _fits(schema: Document, shape: SchemaShape) -> bool:
+def fits(schema: Document, shape: SchemaShape) -> bool:
+    """Whether a property of this schema is one that the shape stands for."""
     items = schema.get("items")
     said = items if isinstance(items, dict) else {}
     return schema.get("type") == shape.type and all(

@@ -32,6 +32,31 @@ class RunRequest(Written):
 
 
 @dataclass(frozen=True)
+class Target:
+    """The entity that a run is asked for, as the catalog has it."""
+
+    entity: Document
+    """With what is derived: what templates see, now and whenever the run is rendered again."""
+    meets_condition: bool
+    """Whether the action's condition on entities finds it."""
+
+    @property
+    def teams(self) -> list[str]:
+        """The teams that own it."""
+        teams = self.entity.get("team")
+        return [team for team in teams if isinstance(team, str)] if isinstance(teams, list) else []
+
+    def reference(self) -> Ref:
+        """Its name, as the run keeps it."""
+        title, icon = self.entity.get("title"), self.entity.get("icon")
+        return Ref(
+            identifier=str(self.entity["identifier"]),
+            title=title if isinstance(title, str) else None,
+            icon=icon if isinstance(icon, str) else None,
+        )
+
+
+@dataclass(frozen=True)
 class Circumstances:
     """What a request does not say itself."""
 
@@ -44,6 +69,8 @@ class Circumstances:
     """Everybody, where somebody has to approve."""
     impersonated_by: str | None = None
     depth: int = 0
+    target: Target | None = None
+    """None where the action runs on no entity, or the request names none."""
 
 
 def requested(action: Action, permissions: Permissions, request: RunRequest, given: Circumstances) -> Run:
@@ -56,15 +83,15 @@ def requested(action: Action, permissions: Permissions, request: RunRequest, giv
     form = definition.user_inputs
     if form is None:
         raise NotSelfService(f"Action {action.identifier!r} is an automation: only its event starts it")
-    if action.needs_entity and request.entity is None:
+    target = given.target
+    if action.needs_entity and target is None:
         raise MissingEntity(f"Action {action.identifier!r} runs on an entity of {action.blueprint!r}: name it")
-    permissions.require_execute(given.caller)
+    permissions.require_execute(given.caller, target.teams if target else ())
     if given.depth > MAX_DEPTH:
         raise Forbidden(f"This run would be number {given.depth} in a chain of runs that cause each other")
-    condition = getattr(definition.self_service, "condition", None)
-    if condition is not None and condition.rules:
+    if target and not target.meets_condition:
         raise EntityFailsCondition(
-            f"Action {action.identifier!r} has a condition on entities, and the catalog is not available yet"
+            f"Entity {request.entity!r} does not meet the condition of action {action.identifier!r}"
         )
     values = inputs.checked(form, request.properties)
     values = encryption.encrypted(definition.encrypted_inputs, values, client_secret=given.client_secret)
@@ -75,7 +102,7 @@ def requested(action: Action, permissions: Permissions, request: RunRequest, giv
         status=RunStatus.WAITING_FOR_APPROVAL if waits else RunStatus.IN_PROGRESS,
         action=Ref(identifier=action.identifier, title=definition.title, icon=definition.icon),
         blueprint=Ref(identifier=action.blueprint) if action.blueprint else None,
-        entity=Ref(identifier=request.entity) if request.entity and action.operation != "CREATE" else None,
+        entity=target.reference() if target else None,
         source=Source.API,
         properties=values,
         raw_properties={name: value for name, value in values.items() if name in request.properties},
@@ -93,5 +120,6 @@ def requested(action: Action, permissions: Permissions, request: RunRequest, giv
             run_time_limit=definition.run_time_limit,
             backend=str(definition.invocation_method["type"]),
             depth=given.depth,
+            entity=target.entity if target else None,
         ),
     )

@@ -87,6 +87,8 @@ class Driving(Kept):
     """What does the work, in words."""
     depth: int = 0
     """How many runs caused each other before this one."""
+    entity: Document | None = None
+    """The entity it runs on, as it was when the run was made: what was approved is what is rendered."""
 
 
 _ABSENT_WHEN_NONE = (

@@ -14,6 +14,9 @@ from domain.users import User
 FIELDS = ("id", "name", "provider", "description", "users", "createdAt", "updatedAt")
 """What is told about a team, by name."""
 
+MOST_DESCRIPTION = 1000
+"""How many characters a description may have."""
+
 _READ_ONLY = ("id", "provider", "createdAt", "updatedAt")
 _SHOWN_OF_USERS = {"email", "first_name", "last_name", "picture", "status"}
 
@@ -72,7 +75,7 @@ Member = Annotated[str, BeforeValidator(_email)]
 
 
 class _TeamRequest(Written):
-    description: str | None = Field(default=None, max_length=1000)
+    description: str | None = Field(default=None, max_length=MOST_DESCRIPTION)
     users: list[Member] = []
 
     @model_validator(mode="before")

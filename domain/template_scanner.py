@@ -62,6 +62,11 @@ def names_secrets(text: str) -> bool:
     return "secrets" in text
 
 
+def quoted(program: str) -> str:
+    """The program with its 'texts' as jq wants them, "texts"."""
+    return _SINGLE_QUOTE.sub(r'\1"\2', program)
+
+
 def parsed(document: JsonValue) -> Node:
     """The document with its templates found."""
     match document:
@@ -90,7 +95,7 @@ def _text(source: str) -> Text | str:
     parts: list[str | Slot] = []
     end = 0
     for start, stop in spans:
-        program = _SINGLE_QUOTE.sub(r'\1"\2', source[start:stop])
+        program = quoted(source[start:stop])
         parts += [source[end : start - 2], Slot(source[start - 2 : stop + 2], program, names_secrets(program))]
         end = stop + 2
     trimmed = source.strip(_SPACE)

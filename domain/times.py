@@ -1,11 +1,16 @@
 """Instants and durations as the wire has them."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import AwareDatetime, BeforeValidator, PlainSerializer
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""Where computers begin to count."""
 
+
+@lru_cache(maxsize=1024)
 def iso(at: datetime) -> str:
     """The instant in UTC with milliseconds, as in `2026-01-02T03:04:05.678Z`."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -3,10 +3,12 @@
 from typing import Annotated, Literal, TypeAlias
 
 import regex
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, JsonValue, ValidationInfo, field_validator
 
 from domain.documents import Document
 from domain.inputs import UserInputs
+from domain.rule_values import Query
+from domain.rules import CONDITION, parsed
 from domain.shapes import Closed
 
 
@@ -20,11 +22,21 @@ ButtonText = Annotated[str, AfterValidator(_as_button_text)]
 
 
 class SearchCondition(Closed):
-    """Which entities the action is offered for. The rules are read by the search; none match every entity."""
+    """Which entities the action is offered for. Without rules: for all."""
 
     type: Literal["SEARCH"]
     combinator: Literal["and", "or"]
     rules: list[Document]
+
+    def query(self) -> Query:
+        """The rules, read.
+
+        Raises:
+            InvalidRequest: the message begins with the path of the first fault within the condition.
+        """
+        return parsed(
+            {"type": self.type, "combinator": self.combinator, "rules": list[JsonValue](self.rules)}, dialect=CONDITION
+        )
 
 
 class _SelfService(Closed):

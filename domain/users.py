@@ -43,6 +43,8 @@ class User(Kept):
     last_name: str = ""
     picture: str = ""
     status: str = "ACTIVE"
+    """Only ACTIVE people may do anything."""
+    type: str = "STANDARD"
     roles: tuple[str, ...] = (MEMBER,)
     teams: tuple[str, ...] = ()
     created_at: Instant
@@ -62,11 +64,16 @@ class User(Kept):
         revised = self.model_copy(update=values)
         return self if revised == self else revised.model_copy(update={"updated_at": at})
 
+    def given_credentials(self, *, at: datetime) -> Self:
+        """The person once they can get tokens: who was invited has come."""
+        return self.model_copy(
+            update={"status": "ACTIVE" if self.status == "INVITED" else self.status, "updated_at": at}
+        )
+
     def shown(self, organization: str) -> Document:
         """The person as the API tells about them."""
         known: Document = {
             **self.model_dump(mode="json"),
-            "type": "STANDARD",
             "providers": [],
             "roles": [{"name": role} for role in self.roles],
             "orgs": [{"id": organization}],
@@ -127,6 +134,8 @@ class Caller:
     """The person; also the one a machine acts for (`run_as`). None for a machine of its own."""
     machine: bool = False
     """Whether the organization's credentials were used."""
+    run_id: str | None = None
+    """The run whose backend was given the access token, if it is such a token."""
 
     @property
     def id(self) -> str:
@@ -142,6 +151,11 @@ class Caller:
     def is_admin(self) -> bool:
         """Whether everything may be administered: Admins and machines of their own."""
         return self.user.has_role(ADMIN) if self.user else self.machine
+
+    @property
+    def administers(self) -> bool:
+        """Whether the caller may change what others rely on; a token that a run's backend was given may not."""
+        return self.is_admin and self.run_id is None
 
     def acting_for(self, user: User) -> Self:
         """The same machine on behalf of a person."""

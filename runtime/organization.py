@@ -3,14 +3,16 @@
 import asyncio
 import logging
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy.exc import DBAPIError
 
 from domain.errors import IdentifierTaken, Unavailable
 from domain.identifiers import new
+from runtime.clock import now
 from runtime.settings import Settings
-from store import organizations
+from store import organizations, system_blueprints
 from store.database import Database
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ class Organization:
 
 
 async def ensure_organization(settings: Settings, database: Database) -> Organization:
-    """The organization, made with new credentials if there is none yet.
+    """The organization, made with new credentials if there is none yet, and its system blueprints.
 
     Raises:
         Unavailable: SQL does not answer.
@@ -54,7 +56,18 @@ async def ensure_organization(settings: Settings, database: Database) -> Organiz
             stored = made
         except IdentifierTaken:
             return await ensure_organization(settings, database)
-    return Organization(stored.id, stored.client_id, vault.decrypt(stored.client_secret))
+    organization = Organization(stored.id, stored.client_id, vault.decrypt(stored.client_secret))
+    await _ensure_system_blueprints(database)
+    return organization
+
+
+async def _ensure_system_blueprints(database: Database) -> None:
+    while True:
+        async with database.read() as session:
+            if await system_blueprints.complete(session):
+                return
+        with suppress(IdentifierTaken):  # another process made them just now: look whether all are there
+            return await database.transact(lambda session: system_blueprints.ensure(session, at=now()))
 
 
 async def wait_for_organization(settings: Settings, database: Database) -> Organization:

@@ -19,8 +19,9 @@ from domain.errors import IdentifierTaken, NotFound
 from domain.permissions import Permissions
 from domain.runs import Run
 from store import changes, runs
+from store.columns import table
 from store.database import execute
-from store.tables import ActionRow, ActionVersionRow, RunRow, table
+from store.tables import ActionRow, ActionVersionRow, RunRow
 
 _COLUMNS = table(ActionRow).c
 _CURRENT = sa.select(_COLUMNS.id, _COLUMNS.version, _COLUMNS.permissions).where(

@@ -1,7 +1,8 @@
 """Blueprints in SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
@@ -10,13 +11,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, delete, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from domain.blueprints import Blueprint
+from domain.blueprints import Blueprint, Definition
 from domain.changes import Change
-from domain.errors import HasDependents, IdentifierTaken, NotFound
+from domain.errors import HasDependents, IdentifierTaken, InvalidRequest, NotFound
 from domain.identifiers import new
-from store import changes
+from store import blueprint_permissions, changes
+from store.catalog_tables import BlueprintRow, EntityRow
+from store.columns import table
 from store.database import execute
-from store.tables import BlueprintRow, EntityRow, table
 
 _COLUMNS = table(BlueprintRow).c
 _FIND = sa.select(_COLUMNS.id, _COLUMNS.revision, _COLUMNS.document).where(_COLUMNS.identifier == bindparam("this"))
@@ -25,7 +27,7 @@ _TO_CHANGE = _FIND.with_for_update()
 
 _BLUEPRINT = TypeAdapter(Blueprint)
 _MOST_KEPT = 1_000
-_known: dict[tuple[str, int], Blueprint] = {}
+_known: dict[tuple[str, int, object], Blueprint] = {}
 """Revisions read before: one never changes, so what is here is never stale, and is parsed only once."""
 
 
@@ -71,6 +73,7 @@ async def remove(session: AsyncSession, blueprint: Blueprint, *, by: str, at: da
     if related:
         raise HasDependents(f"Blueprint {blueprint.identifier!r} is the target of {', '.join(related)}")
     await session.exec(delete(BlueprintRow).where(col(BlueprintRow.identifier) == blueprint.identifier))
+    await blueprint_permissions.forget(session, blueprint.identifier)
     await _record(session, blueprint, None, by=by, at=at, origin=origin)
 
 
@@ -87,6 +90,33 @@ async def get(session: AsyncSession, identifier: str, *, to_use: bool = False, t
     return _read(*found)
 
 
+async def require_references(session: AsyncSession, definition: Definition, before: Definition | None = None) -> None:
+    """Nothing, if the blueprints that it relates to are there, and its paths lead through relations of theirs.
+
+    Paths that stand as they stood before are not looked at. Nobody changes what was found until the transaction ends.
+
+    Raises:
+        NotFound: a relation has no target.
+        InvalidRequest: a path leads nowhere; the message names it.
+    """
+    known: dict[str, Definition] = {definition.identifier: definition}
+
+    async def target(identifier: str) -> Definition:
+        if identifier not in known:
+            known[identifier] = (await get(session, identifier, to_use=True)).definition
+        return known[identifier]
+
+    for relation in definition.relations.values():
+        await target(relation.target)
+    stood = before.paths if before else {}
+    for at, names in definition.paths.items():
+        here = definition
+        for name in names if stood.get(at) != names else ():
+            if name not in here.relations:
+                raise InvalidRequest(f"{at}: {here.identifier} has no relation {name!r}")
+            here = await target(here.relations[name].target)
+
+
 async def listed(session: AsyncSession) -> Sequence[Blueprint]:
     """All blueprints, by identifier."""
     rows = await session.exec(
@@ -101,13 +131,15 @@ async def count(session: AsyncSession, identifier: str) -> int:
     return (await session.exec(counted)).one()
 
 
-def _read(row_id: str, revision: int, document: object) -> Blueprint:
-    if blueprint := _known.get((row_id, revision)):
+def _read(row_id: str, revision: int, document: Mapping[str, Any]) -> Blueprint:
+    # The time tells apart what was written twice under one number, of which one was taken back.
+    key = row_id, revision, document.get("updated_at")
+    if blueprint := _known.get(key):
         return blueprint
     blueprint = _BLUEPRINT.validate_python(document)
     if len(_known) >= _MOST_KEPT:
         _known.clear()
-    _known[row_id, revision] = blueprint
+    _known[key] = blueprint
     return blueprint
 
 

@@ -1,28 +1,17 @@
 """Writes to the catalog, each in the transaction it is given: everything is checked before anything is written."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.blueprints import Blueprint
-from domain.entities import Entity, EntityRequest, Kind, Target, Writing, bare, changed, created, targets
-from domain.errors import HasDependents, IdentifierTaken, NotFound
-from store import blueprints, entities
+from domain.entities import Entity, EntityRequest, Kind, Writing, changed
+from domain.errors import HasDependents, IdentifierTaken, InterlockError, Unavailable
+from domain.people_entities import MEMBERSHIP
+from store import blueprint_permissions, blueprints, entities, people_entities, scorecards
+from store.derived import Completing
 from store.entities import Stored, Writer
-
-
-@dataclass(frozen=True)
-class PutOptions:
-    """How an entity is put into the catalog; the names are those of the query."""
-
-    upsert: bool = False
-    """Whether one that exists is changed."""
-    merge: bool = False
-    """Whether what is not sent stays as it is."""
-    validation_only: bool = False
-    """Whether everything is checked and nothing written."""
-    create_missing_related_entities: bool = False
-    """Whether entities that it relates to are created where there are none."""
+from store.entity_batches import Batch, Put, PutOptions, resolved
 
 
 async def put(
@@ -33,27 +22,53 @@ async def put(
     *,
     generated: str,
     writer: Writer,
-) -> tuple[Entity, bool]:
-    """Create the entity, or change it; the entity, and whether it is new.
+    complete: Completing,
+) -> Put:
+    """Create the entity, or change it.
 
     Raises:
         IdentifierTaken: it exists, and `upsert` was not asked for.
         NotFound: it relates to something that does not exist, and nobody asked to create that.
+        Forbidden: the writer may not do this.
         InterlockError: see `domain.entities.created` and `changed`; nothing is written then.
         store.database.Raced: the transaction has to be done again.
     """
-    kind = Kind(blueprint.identifier, blueprint.definition)
-    before = await entities.find(session, kind.identifier, request.named, to_change=True) if request.named else None
-    if before and not options.upsert:
-        raise IdentifierTaken("Entity", before.entity.identifier)
-    if before:
-        how = Writing.MERGE if options.merge else Writing.REPLACE
-        entity = changed(kind, before.entity, request, how=how, author=writer.author)
-    else:
-        entity = created(kind, request, generated=generated, author=writer.author)
-    create_missing = options.create_missing_related_entities
-    await _write(session, kind, before, entity, writer, create_missing, validation_only=options.validation_only)
-    return entity, before is None
+    [answer] = await put_all(
+        session, blueprint, [request], options, generated=[generated], writer=writer, complete=complete
+    )
+    if isinstance(answer, InterlockError):
+        raise answer
+    return answer
+
+
+async def put_all(
+    session: AsyncSession,
+    blueprint: Blueprint,
+    requests: Sequence[EntityRequest],
+    options: PutOptions,
+    *,
+    generated: Sequence[str],
+    writer: Writer,
+    complete: Completing,
+) -> list[Put | InterlockError]:
+    """The same for several entities of a blueprint, one after the other: each, or why nothing of it was written.
+
+    Raises:
+        store.database.Raced: the transaction has to be done again.
+        Unavailable: it cannot be done now.
+    """
+    several = Batch(session, blueprint, options, writer, complete)
+    await several.look_up(requests)
+    answers: list[Put | InterlockError] = []
+    for request, identifier in zip(requests, generated, strict=True):
+        try:
+            answers.append(await several.put(request, identifier))
+        except Unavailable:
+            raise
+        except InterlockError as refusal:
+            answers.append(refusal)
+    await several.write()
+    return answers
 
 
 async def change(
@@ -64,6 +79,7 @@ async def change(
     *,
     how: Writing,
     writer: Writer,
+    complete: Completing,
     create_missing: bool = False,
 ) -> Entity:
     """Change an entity that exists; with another identifier in the request it gets that one.
@@ -71,16 +87,28 @@ async def change(
     Raises:
         NotFound: there is none, or it relates to something that does not exist.
         IdentifierTaken: another one has the new identifier.
+        Forbidden: the writer may not do this.
         InterlockError: see `domain.entities.changed`; nothing is written then.
         store.database.Raced: the transaction has to be done again.
     """
     kind = Kind(blueprint.identifier, blueprint.definition)
     before = await entities.get(session, kind.identifier, identifier, to_change=True)
+    request = await resolved(session, blueprint, request, writer, complete)
     entity = changed(kind, before.entity, request, how=how, author=writer.author)
+    await blueprint_permissions.require(session, kind.definition, writer, before.entity, entity)
     if entity.identifier != identifier and await entities.find(session, kind.identifier, entity.identifier):
         raise IdentifierTaken("Entity", entity.identifier)
-    await _write(session, kind, before, entity, writer, create_missing)
-    return entity
+    if entity is before.entity:
+        return entity
+    options = PutOptions(create_missing_related_entities=create_missing)
+    several = Batch(session, blueprint, options, writer, complete)
+    await several.ready(entity)
+    settled = await people_entities.follow(session, before.entity, entity, writer=writer) or entity
+    if settled is before.entity:
+        return settled
+    await entities.replace(session, kind, before, settled, writer=writer)
+    await scorecards.settle(session, blueprint, before, settled, writer=writer, complete=complete)
+    return settled
 
 
 async def remove(
@@ -90,16 +118,23 @@ async def remove(
 
     Raises:
         NotFound: there is none.
+        Forbidden: the writer may not delete one of them. Nothing is deleted then.
         HasDependents: somebody must relate to it. Nothing is deleted then.
     """
     doomed: dict[str, Stored] = {}
     waiting = [await entities.get(session, blueprint, identifier, to_change=True)]
+    kinds: dict[str, Blueprint] = {}
     while waiting:
         stored = waiting.pop()
         if stored.id in doomed:
             continue
         doomed[stored.id] = stored
+        name = stored.entity.blueprint
+        kinds[name] = kinds.get(name) or await blueprints.get(session, name)
+        await blueprint_permissions.require(session, kinds[name].definition, writer, stored.entity, None)
         for referrer, relation in await entities.referrers(session, stored.entity):
+            if (referrer.entity.blueprint, relation) == MEMBERSHIP:  # a team that goes takes nobody with it
+                continue
             if delete_dependents:
                 waiting.append(referrer)
             elif (await blueprints.get(session, referrer.entity.blueprint)).definition.relations[relation].required:
@@ -108,42 +143,11 @@ async def remove(
     for stored in reversed(doomed.values()):
         found = await entities.find(session, stored.entity.blueprint, stored.entity.identifier)
         if found:
-            await entities.remove(session, found, writer=writer)
+            await take_out(session, found, writer=writer)
 
 
-async def _write(
-    session: AsyncSession,
-    kind: Kind,
-    before: Stored | None,
-    entity: Entity,
-    writer: Writer,
-    create_missing: bool,
-    *,
-    validation_only: bool = False,
-) -> None:
-    if before and entity is before.entity:
-        return
-    wanted = [target for target in targets(kind, entity) if (target.blueprint, target.identifier) != _name(entity)]
-    absent = await entities.missing(session, wanted)
-    if absent and not create_missing:
-        raise NotFound(
-            f"Entity of {absent[0].blueprint}, to which relations.{absent[0].relation} leads,", absent[0].identifier
-        )
-    if validation_only:
-        return
-    for target in absent:
-        await _create_bare(session, target, writer)
-    if before:
-        await entities.replace(session, kind, before, entity, writer=writer)
-    else:
-        await entities.create(session, kind, entity, writer=writer)
-
-
-async def _create_bare(session: AsyncSession, target: Target, writer: Writer) -> None:
-    blueprint = await blueprints.get(session, target.blueprint)
-    kind = Kind(blueprint.identifier, blueprint.definition)
-    await entities.create(session, kind, bare(target.blueprint, target.identifier, author=writer.author), writer=writer)
-
-
-def _name(entity: Entity) -> tuple[str, str]:
-    return entity.blueprint, entity.identifier
+async def take_out(session: AsyncSession, stored: Stored, *, writer: Writer) -> None:
+    """Delete one entity, and what follows from it; whether that may be is for the caller to see."""
+    await people_entities.follow(session, stored.entity, None, writer=writer)
+    await entities.remove(session, stored, writer=writer)
+    await scorecards.forget(session, stored, writer=writer)

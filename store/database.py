@@ -2,14 +2,14 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Executable, literal
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import Session
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -21,6 +21,7 @@ from store.sqlite import SqliteFile
 log = logging.getLogger(__name__)
 
 _NO_SUCH_CHARACTER = "22021"
+_TOO_LONG = "54000"
 _CONFLICTS = ("40001", "40P01")
 """Serialization failures and deadlocks."""
 _ATTEMPTS = 12
@@ -65,6 +66,13 @@ class Database:
                 yield session
 
     @asynccontextmanager
+    async def beside(self) -> AsyncIterator[AsyncSession]:
+        """A session that only reads, for whoever has another session open: they cannot all wait for each other."""
+        with _outages():
+            async with self._sessions.beside() as session:
+                yield session
+
+    @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """A session that is one transaction: committed at the end, rolled back when anything raises."""
         with _outages():
@@ -105,12 +113,16 @@ def sessions(url: str) -> "SqliteFile | _Server":
     return SqliteFile(url, **_OPTIONS) if url.startswith("sqlite") else _Server(url)
 
 
-async def execute(session: AsyncSession, statement: Executable, parameters: Mapping[str, Any]) -> Any:
+Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+"""Of one execution of a statement, or of several."""
+
+
+async def execute(session: AsyncSession, statement: Executable, parameters: Parameters) -> Any:
     """The result of a statement that was made beforehand and asks by key, in the transaction of the session."""
     return await session.run_sync(_execute, statement, parameters)
 
 
-def _execute(session: Session, statement: Executable, parameters: Mapping[str, Any]) -> Any:
+def _execute(session: Session, statement: Executable, parameters: Parameters) -> Any:
     return session.connection().execute(statement, parameters)
 
 
@@ -118,19 +130,12 @@ class _Server:
     """A PostgreSQL server."""
 
     def __init__(self, url: str) -> None:
-        # Statements run as soon as a connection is there; a server that restarted is noticed before, not in them.
-        self._engine = create_async_engine(
-            url,
-            pool_size=10,
-            max_overflow=10,
-            pool_timeout=5,
-            pool_pre_ping=True,
-            connect_args={"timeout": 5, "command_timeout": 30},
-            **_OPTIONS,
-        )
+        self._engine = _engine(url, 20)
+        self._beside = _engine(url, 5)
 
     async def close(self) -> None:
         await self._engine.dispose()
+        await self._beside.dispose()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -138,9 +143,27 @@ class _Server:
             yield session
 
     @asynccontextmanager
+    async def beside(self) -> AsyncIterator[AsyncSession]:
+        async with AsyncSession(self._beside, expire_on_commit=False) as session:
+            yield session
+
+    @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         async with AsyncSession(self._engine, expire_on_commit=False) as session, session.begin():
             yield session
+
+
+def _engine(url: str, connections: int) -> AsyncEngine:
+    # Statements run as soon as a connection is there; a server that restarted is noticed before, not in them.
+    return create_async_engine(
+        url,
+        pool_size=connections // 2,
+        max_overflow=connections - connections // 2,
+        pool_timeout=30,  # many at once wait for each other; a server that is down is noticed sooner
+        pool_pre_ping=True,
+        connect_args={"timeout": 5, "command_timeout": 30},
+        **_OPTIONS,
+    )
 
 
 class _outages:  # noqa: N801 - reads as a statement
@@ -159,6 +182,8 @@ class _outages:  # noqa: N801 - reads as a statement
             ) from None
         if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") == _NO_SUCH_CHARACTER:
             raise InvalidRequest("a text holds a character that cannot be stored, such as NUL") from None
+        if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") == _TOO_LONG:
+            raise InvalidRequest("a name is too long to be stored") from None
 
 
 def _is_outage(error: DBAPIError) -> bool:

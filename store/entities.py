@@ -1,7 +1,7 @@
 """Entities in SQL: each is its document; what it relates to has rows of its own, to be found from the other end."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,19 +14,36 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from domain.changes import Change
 from domain.entities import Author, Entity, Kind, Target, targets, without
 from domain.errors import NotFound
-from domain.identifiers import new
-from store import changes
+from domain.identifiers import successive
+from domain.users import Caller
+from store import changes, entity_values
+from store.catalog_tables import EntityRelationRow, EntityRow
+from store.columns import table
 from store.database import Raced, execute
-from store.tables import EntityRelationRow, EntityRow, table
 
 _ENTITIES, _RELATIONS = table(EntityRow).c, table(EntityRelationRow).c
 _FIND = sa.select(_ENTITIES.id, _ENTITIES.document).where(
     _ENTITIES.blueprint == bindparam("of"), _ENTITIES.identifier == bindparam("this")
 )
 _TO_CHANGE = _FIND.with_for_update()
+_THESE = sa.and_(_ENTITIES.blueprint == bindparam("of"), _ENTITIES.identifier.in_(bindparam("these", expanding=True)))
+# As foreign keys lock: those who change entities do not wait for those who only need them to exist.
+_FIND_ALL = (
+    sa.select(_ENTITIES.id, _ENTITIES.document)
+    .where(_THESE)
+    .order_by(_ENTITIES.identifier)
+    .with_for_update(key_share=True)
+)
+_WHICH = (
+    sa.select(_ENTITIES.identifier)
+    .where(_THESE)
+    .order_by(_ENTITIES.identifier)
+    .with_for_update(read=True, key_share=True)
+)
 _INSERT = insert(table(EntityRow))
 _UPDATE = update(table(EntityRow)).where(_ENTITIES.id == bindparam("this"))
 _RELATE = insert(table(EntityRelationRow))
+_UNRELATE = sa.delete(table(EntityRelationRow)).where(_RELATIONS.source_id == bindparam("this"))
 _AT_ONCE = 500
 """How many identifiers one statement asks for, and how many rows are read at a time."""
 
@@ -46,6 +63,10 @@ class Writer:
     author: Author
     origin: str
     run_id: str | None = None
+    caller: Caller | None = None
+    """Whose permissions decide. None: the product itself, which may do everything."""
+    webhook: tuple[str, str] | None = None
+    """The incoming webhook and its event, by their ids, when it is they who write."""
 
 
 async def find(session: AsyncSession, blueprint: str, identifier: str, *, to_change: bool = False) -> Stored | None:
@@ -53,6 +74,17 @@ async def find(session: AsyncSession, blueprint: str, identifier: str, *, to_cha
     statement = _TO_CHANGE if to_change else _FIND
     found = (await execute(session, statement, {"of": blueprint, "this": identifier})).first()
     return Stored(found[0], Entity.model_validate(found[1])) if found else None
+
+
+async def find_all(session: AsyncSession, blueprint: str, identifiers: Collection[str]) -> list[Stored]:
+    """Those of the entities that there are. Nobody else changes them until the transaction ends."""
+    names = sorted(identifiers)  # in one order for everybody, so that nobody waits in a circle
+    found: list[Stored] = []
+    for start in range(0, len(names), _AT_ONCE):
+        some = {"of": blueprint, "these": names[start : start + _AT_ONCE]}
+        rows = await execute(session, _FIND_ALL, some)
+        found += [Stored(row_id, Entity.model_validate(document)) for row_id, document in rows]
+    return found
 
 
 async def get(session: AsyncSession, blueprint: str, identifier: str, *, to_change: bool = False) -> Stored:
@@ -77,13 +109,8 @@ async def missing(session: AsyncSession, wanted: Iterable[Target]) -> list[Targe
         identifiers = sorted(named)  # in one order for everybody, so that nobody waits in a circle
         for start in range(0, len(identifiers), _AT_ONCE):
             some = identifiers[start : start + _AT_ONCE]
-            there = await session.exec(
-                select(EntityRow.identifier)
-                .where(EntityRow.blueprint == blueprint, col(EntityRow.identifier).in_(some))
-                .order_by(col(EntityRow.identifier))
-                .with_for_update(read=True)
-            )
-            absent += [named[identifier] for identifier in set(some) - set(there)]
+            there = {row[0] for row in await execute(session, _WHICH, {"of": blueprint, "these": some})}
+            absent += [named[identifier] for identifier in some if identifier not in there]
     return absent
 
 
@@ -93,13 +120,9 @@ async def create(session: AsyncSession, kind: Kind, entity: Entity, *, writer: W
     Raises:
         Raced: somebody else has just created it.
     """
-    row_id = new("ent")
-    try:
-        await execute(session, _INSERT, {"id": row_id, **_columns(entity), "created_at": entity.created_at})
-    except IntegrityError:
-        raise Raced(f"others write {entity.identifier!r} all the time; ask again") from None
-    await _relate(session, row_id, kind, entity)
-    await _record(session, None, entity, writer)
+    rows = EntityRows(writer)
+    rows.create(kind, entity)
+    await rows.write(session)
 
 
 async def replace(session: AsyncSession, kind: Kind, before: Stored, after: Entity, *, writer: Writer) -> None:
@@ -110,24 +133,81 @@ async def replace(session: AsyncSession, kind: Kind, before: Stored, after: Enti
     """
     if after is before.entity:
         return
-    try:
-        await execute(session, _UPDATE, {"this": before.id, **_columns(after)})
-    except IntegrityError:
-        raise Raced(f"others write {after.identifier!r} all the time; ask again") from None
-    if after.relations != before.entity.relations:
-        await session.exec(delete(EntityRelationRow).where(col(EntityRelationRow.source_id) == before.id))
-        await _relate(session, before.id, kind, after)
     if after.identifier != before.entity.identifier:
         await _follow(session, before.entity, after.identifier)
-    await _record(session, before.entity, after, writer)
+    rows = EntityRows(writer)
+    rows.replace(kind, before, after)
+    await rows.write(session)
+
+
+class EntityRows:
+    """The rows of several writes, collected and then written together: as few statements as for one."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._inserts: list[dict[str, object]] = []
+        self._updates: list[dict[str, object]] = []
+        self._unrelated: list[dict[str, object]] = []
+        self._related: list[dict[str, object]] = []
+        self._found_by: list[tuple[str, Entity | None, Entity | None]] = []
+        self._changes: list[Change] = []
+
+    def create(self, kind: Kind, entity: Entity) -> Stored:
+        """An entity that is new."""
+        row_id = successive("ent", entity.created_at)
+        self._inserts.append({"id": row_id, **_columns(entity), "created_at": entity.created_at})
+        self._relate(row_id, kind, entity)
+        self._found_by.append((row_id, None, entity))
+        self._changes.append(_change(None, entity, self._writer))
+        return Stored(row_id, entity)
+
+    def replace(self, kind: Kind, before: Stored, after: Entity) -> Stored:
+        """An entity that was here before these writes; nobody relates to it by another name."""
+        self._updates.append({"this": before.id, **_columns(after)})
+        if after.relations != before.entity.relations:
+            self._unrelated.append({"this": before.id})
+            self._relate(before.id, kind, after)
+        self._found_by.append((before.id, before.entity, after))
+        self._changes.append(_change(before.entity, after, self._writer))
+        return Stored(before.id, after)
+
+    async def write(self, session: AsyncSession) -> None:
+        """Write all of them, each with its change.
+
+        Raises:
+            Raced: somebody else has just taken an identifier.
+        """
+        try:
+            for statement, rows in (
+                (_INSERT, self._inserts), (_UPDATE, self._updates), (_UNRELATE, self._unrelated),
+                (_RELATE, self._related),
+            ):  # fmt: skip
+                if rows:
+                    await execute(session, statement, rows)
+        except IntegrityError:
+            raise Raced("others write the same entities all the time; ask again") from None
+        await entity_values.keep_all(session, self._found_by)
+        await changes.append_all(session, self._changes)
+
+    def _relate(self, row_id: str, kind: Kind, entity: Entity) -> None:
+        self._related += [
+            {
+                "source_id": row_id,
+                "relation": target.relation,
+                "target_blueprint": target.blueprint,
+                "target": target.identifier,
+            }
+            for target in targets(kind, entity)
+        ]
 
 
 async def remove(session: AsyncSession, stored: Stored, *, writer: Writer) -> None:
     """Delete the entity. Who relates to it forgets it silently; whether that may be is for the caller to see."""
     await _follow(session, stored.entity, None)
-    await session.exec(delete(EntityRelationRow).where(col(EntityRelationRow.source_id) == stored.id))
+    await execute(session, _UNRELATE, {"this": stored.id})
     await session.exec(delete(EntityRow).where(col(EntityRow.id) == stored.id))
-    await _record(session, stored.entity, None, writer)
+    await entity_values.keep(session, stored.id, stored.entity, None)
+    await changes.append(session, _change(stored.entity, None, writer))
 
 
 async def referrers(session: AsyncSession, entity: Entity) -> Sequence[tuple[Stored, str]]:
@@ -198,24 +278,11 @@ def _columns(entity: Entity) -> dict[str, object]:
     return {
         "blueprint": entity.blueprint,
         "identifier": entity.identifier,
+        "title": entity.title,
         "updated_at": entity.updated_at,
         "datasource": entity.datasource,
-        "document": entity.model_dump(mode="json"),
+        "document": entity.stored(),
     }
-
-
-async def _relate(session: AsyncSession, row_id: str, kind: Kind, entity: Entity) -> None:
-    for target in targets(kind, entity):
-        await execute(
-            session,
-            _RELATE,
-            {
-                "source_id": row_id,
-                "relation": target.relation,
-                "target_blueprint": target.blueprint,
-                "target": target.identifier,
-            },
-        )
 
 
 async def _follow(session: AsyncSession, entity: Entity, renamed: str | None) -> None:
@@ -236,10 +303,10 @@ async def _follow(session: AsyncSession, entity: Entity, renamed: str | None) ->
     await session.exec(change.where(named))
 
 
-async def _record(session: AsyncSession, before: Entity | None, after: Entity | None, writer: Writer) -> None:
+def _change(before: Entity | None, after: Entity | None, writer: Writer) -> Change:
     known = after or before
     at: datetime = writer.author.at
-    change = Change.of(
+    return Change.of(
         "entity",
         before.document() if before else None,
         after.document() if after else None,
@@ -247,9 +314,9 @@ async def _record(session: AsyncSession, before: Entity | None, after: Entity | 
             "blueprint": known.blueprint if known else None,
             "entity": known.identifier if known else None,
             "runId": writer.run_id,
+            **(dict(zip(("webhookId", "webhookEventId"), writer.webhook, strict=True)) if writer.webhook else {}),
         },
         at=at,
         by=writer.author.id,
         origin=writer.origin,
     )
-    await changes.append(session, change)

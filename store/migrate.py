@@ -25,6 +25,8 @@ def pending_differences(url: str) -> list[Any]:
     from alembic.migration import MigrationContext
     from sqlmodel import SQLModel
 
+    import store.catalog_tables
+    import store.integration_tables
     import store.tables  # noqa: F401 - fills the metadata
 
     found: list[Any] = []

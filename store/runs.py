@@ -17,8 +17,9 @@ from domain.errors import NotFound
 from domain.identifiers import RunId, new
 from domain.runs import LogLine, Run, RunStatus
 from store import changes
+from store.columns import table
 from store.database import execute
-from store.tables import ActionRow, RunLogRow, RunRow, table
+from store.tables import ActionRow, RunLogRow, RunRow
 
 Pending = Literal["start", "wake"]
 

@@ -13,11 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import CursorResult, Engine, create_engine, event
+from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 _BUSY_MILLISECONDS = 10_000
 _CONNECTIONS = 16
+_CONNECTIONS_BESIDE = 4
 _Result = TypeVar("_Result")
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 
@@ -31,6 +33,7 @@ class SqliteFile:
         self._turn = asyncio.Lock()
         # Never more than the pool has: it would wait for a connection, and the event loop with it.
         self._room = asyncio.Semaphore(_CONNECTIONS)
+        self._room_beside = asyncio.Semaphore(_CONNECTIONS_BESIDE)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -41,6 +44,16 @@ class SqliteFile:
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session that only reads. Each of its statements sees what is committed, as on PostgreSQL."""
         async with self._room:
+            session = _LocalSession(self._engine, self._elsewhere)
+            try:
+                yield session
+            finally:
+                session.sync_session.close()
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[AsyncSession]:
+        """The same for whoever has another session open: it has room of its own."""
+        async with self._room_beside:
             session = _LocalSession(self._engine, self._elsewhere)
             try:
                 yield session
@@ -104,8 +117,16 @@ class _LocalSession(AsyncSession):
 
     async def exec(self, statement: Any, **options: Any) -> Any:
         """The result of a query, all of its rows read."""
-        buffered = {**options.pop("execution_options", {}), "prebuffer_rows": True}
-        return await self._elsewhere(lambda: self.sync_session.exec(statement, execution_options=buffered, **options))
+
+        def read() -> Any:
+            result = self.sync_session.exec(statement, **options)
+            rows = getattr(result, "_real_result", None) or result
+            if isinstance(rows, CursorResult) and rows.returns_rows:
+                # SQLite looks for each row when it is fetched, so this is where the time goes.
+                rows.cursor_strategy = FullyBufferedCursorFetchStrategy(rows.cursor)
+            return result
+
+        return await self._elsewhere(read)
 
     async def run_sync(self, fn: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """What the function makes of the plain session."""
@@ -116,7 +137,7 @@ def _engine(url: str, **options: Any) -> Engine:
     engine = create_engine(
         url,
         connect_args={"timeout": _BUSY_MILLISECONDS / 1000, "isolation_level": None, "check_same_thread": False},
-        pool_size=_CONNECTIONS,
+        pool_size=_CONNECTIONS + _CONNECTIONS_BESIDE,
         max_overflow=0,
         pool_use_lifo=True,  # the few that are needed stay warm, the others need not be made
         **options,

@@ -1,44 +1,12 @@
 """The tables: each row is its JSON document plus the columns somebody queries by."""
 
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, Integer, Table, TypeDecorator, UniqueConstraint, text
-from sqlalchemy.engine import Dialect
+from sqlalchemy import Column, Index, text
 from sqlmodel import Field, SQLModel
 
 from domain.documents import Document
-
-
-class Moment(TypeDecorator[datetime]):
-    """A time zone aware datetime on every database; SQLite keeps it as UTC."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """In UTC; without its zone where the database has no zones."""
-        if value is None:
-            return None
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """In UTC again."""
-        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
-
-
-_SEQUENCE = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itself only in an INTEGER key
-
-
-def _json(*, nullable: bool = False) -> Any:
-    # JSON, not JSONB: what users write is given back with its keys in the order they came.
-    return Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=nullable))
-
-
-def _only(condition: str) -> dict[str, Any]:
-    # Keeps rows out of an index that nobody looks for there.
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+from store.columns import SEQUENCE, Moment, json_column, only
 
 
 class OrganizationRow(SQLModel, table=True):
@@ -52,7 +20,7 @@ class OrganizationRow(SQLModel, table=True):
     client_id: str = Field(unique=True)
     client_secret: str
     """Encrypted: it also signs webhooks and encrypts secret inputs, so it must be recoverable."""
-    document: Document = _json()
+    document: Document = json_column()
 
 
 class UserRow(SQLModel, table=True):
@@ -64,7 +32,7 @@ class UserRow(SQLModel, table=True):
     email: str = Field(unique=True)
     client_id: str = Field(unique=True)
     client_secret_hash: str
-    document: Document = _json()
+    document: Document = json_column()
 
 
 class TeamRow(SQLModel, table=True):
@@ -74,7 +42,7 @@ class TeamRow(SQLModel, table=True):
 
     id: str = Field(primary_key=True)
     name: str = Field(unique=True)
-    document: Document = _json()
+    document: Document = json_column()
 
 
 class SecretRow(SQLModel, table=True):
@@ -85,7 +53,7 @@ class SecretRow(SQLModel, table=True):
     name: str = Field(primary_key=True)
     value: str
     """Encrypted."""
-    document: Document = _json()
+    document: Document = json_column()
 
 
 class ActionRow(SQLModel, table=True):
@@ -104,8 +72,8 @@ class ActionRow(SQLModel, table=True):
     published: bool = False
     restricted: bool = False
     """Whether only some may see its runs."""
-    permissions: Document = _json()
-    document: Document = _json()
+    permissions: Document = json_column()
+    document: Document = json_column()
 
 
 class ActionVersionRow(SQLModel, table=True):
@@ -115,45 +83,7 @@ class ActionVersionRow(SQLModel, table=True):
 
     action_id: str = Field(primary_key=True)
     version: int = Field(primary_key=True)
-    document: Document = _json()
-
-
-class BlueprintRow(SQLModel, table=True):
-    """A blueprint."""
-
-    __tablename__ = "blueprints"
-
-    id: str = Field(primary_key=True)
-    identifier: str = Field(unique=True)
-    revision: int = 0
-    document: Document = _json()
-
-
-class EntityRow(SQLModel, table=True):
-    """An entity of the catalog."""
-
-    __tablename__ = "entities"
-    __table_args__ = (UniqueConstraint("blueprint", "identifier"),)
-
-    id: str = Field(primary_key=True)
-    blueprint: str
-    identifier: str
-    created_at: datetime = Field(sa_column=Column(Moment(), nullable=False))
-    updated_at: datetime = Field(sa_column=Column(Moment(), nullable=False))
-    datasource: str = Field(default="", index=True)
-    document: Document = _json()
-
-
-class EntityRelationRow(SQLModel, table=True):
-    """One entity names another in one of its relations; the order is in the document."""
-
-    __tablename__ = "entity_relations"
-    __table_args__ = (Index("ix_entity_relations_target", "target_blueprint", "target"),)
-
-    source_id: str = Field(primary_key=True)
-    relation: str = Field(primary_key=True)
-    target: str = Field(primary_key=True)
-    target_blueprint: str
+    document: Document = json_column()
 
 
 class RunRow(SQLModel, table=True):
@@ -192,7 +122,7 @@ class RunRow(SQLModel, table=True):
     pending_since: datetime | None = Field(default=None, sa_column=Column(Moment(), nullable=True))
     idempotency_key: str | None = Field(default=None, unique=True)
     request_digest: str | None = None
-    document: Document = _json()
+    document: Document = json_column()
 
 
 class DecisionRow(SQLModel, table=True):
@@ -202,7 +132,7 @@ class DecisionRow(SQLModel, table=True):
 
     run_id: str = Field(primary_key=True)
     user_id: str = Field(primary_key=True)
-    document: Document = _json()
+    document: Document = json_column()
 
 
 class RunLogRow(SQLModel, table=True):
@@ -210,9 +140,9 @@ class RunLogRow(SQLModel, table=True):
 
     __tablename__ = "run_logs"
 
-    sequence: int | None = Field(default=None, sa_column=Column(_SEQUENCE, primary_key=True, autoincrement=True))
+    sequence: int | None = Field(default=None, sa_column=Column(SEQUENCE, primary_key=True, autoincrement=True))
     run_id: str = Field(index=True)
-    document: Document = _json()
+    document: Document = json_column()
 
 
 class ChangeRow(SQLModel, table=True):
@@ -223,15 +153,15 @@ class ChangeRow(SQLModel, table=True):
         Index("ix_changes_newest", "at"),
         Index("ix_changes_kind", "resource_type", "happening", "at"),
         Index("ix_changes_origin", "origin", "at"),
-        Index("ix_changes_failures", "at", **_only("status = 'FAILURE'")),
-        Index("ix_changes_blueprint", "blueprint", "at", **_only("blueprint IS NOT NULL")),
-        Index("ix_changes_entity", "entity", "at", **_only("entity IS NOT NULL")),
-        Index("ix_changes_webhook", "webhook_id", "at", **_only("webhook_id IS NOT NULL")),
-        Index("ix_changes_webhook_event", "webhook_event_id", **_only("webhook_event_id IS NOT NULL")),
-        Index("ix_changes_installation", "installation_id", "at", **_only("installation_id IS NOT NULL")),
+        Index("ix_changes_failures", "at", **only("status = 'FAILURE'")),
+        Index("ix_changes_blueprint", "blueprint", "at", **only("blueprint IS NOT NULL")),
+        Index("ix_changes_entity", "entity", "at", **only("entity IS NOT NULL")),
+        Index("ix_changes_webhook", "webhook_id", "at", **only("webhook_id IS NOT NULL")),
+        Index("ix_changes_webhook_event", "webhook_event_id", **only("webhook_event_id IS NOT NULL")),
+        Index("ix_changes_installation", "installation_id", "at", **only("installation_id IS NOT NULL")),
     )
 
-    sequence: int | None = Field(default=None, sa_column=Column(_SEQUENCE, primary_key=True, autoincrement=True))
+    sequence: int | None = Field(default=None, sa_column=Column(SEQUENCE, primary_key=True, autoincrement=True))
     id: str = Field(unique=True)
     at: datetime = Field(sa_column=Column(Moment(), nullable=False))
     resource_type: str
@@ -249,9 +179,4 @@ class ChangeRow(SQLModel, table=True):
     installation_id: str | None = None
     pending: bool = False
     """Whether an automation has still to be asked about it."""
-    document: Document = _json()
-
-
-def table(row: type[SQLModel]) -> Table:
-    """The table of a row class, for statements that need no objects."""
-    return SQLModel.metadata.tables[str(row.__tablename__)]
+    document: Document = json_column()

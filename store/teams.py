@@ -1,4 +1,7 @@
-"""Teams in SQL. Who is in one is kept with each person, so a write of a team also writes people."""
+"""Teams in SQL. Who is in one is kept with each person, so a write of a team also writes people.
+
+A write also makes its entity of `_team` what it is, unless that entity is what was written (`mirrored=False`).
+"""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -12,12 +15,13 @@ from domain.documents import Document
 from domain.errors import IdentifierTaken, NotFound
 from domain.teams import Team, transferred
 from domain.users import User
-from store import changes, users
+from store import changes, people_mirror, users
+from store.entities import Writer
 from store.tables import TeamRow
 
 
 async def create(
-    session: AsyncSession, team: Team, members: Sequence[str] | None, *, by: str, origin: str
+    session: AsyncSession, team: Team, members: Sequence[str] | None, *, by: str, origin: str, mirrored: bool = True
 ) -> list[User]:
     """Insert the team with these email addresses as its members; all people as they are now.
 
@@ -30,9 +34,13 @@ async def create(
         await session.flush()
     except IntegrityError:
         raise IdentifierTaken("Team", team.name) from None
-    _, people = await _settle(session, None, team, members, at=team.created_at, by=by, origin=origin)
-    await _record(session, None, team.written(people), at=team.created_at, by=by, origin=origin)
-    return people
+    people, settled = await _settled(session, None, team, members, at=team.created_at)
+    await _record(session, None, team.written(settled), at=team.created_at, by=by, origin=origin)
+    writer = people_mirror.writer(at=team.created_at, by=by, origin=origin)
+    if mirrored:
+        await people_mirror.put_team(session, None, team, writer=writer)
+    await _write(session, team.name, people, settled, writer)
+    return settled
 
 
 async def replace(
@@ -44,6 +52,7 @@ async def replace(
     at: datetime,
     by: str,
     origin: str,
+    mirrored: bool = True,
 ) -> tuple[Team, list[User]]:
     """Keep what the team is now, and its members unless None; the team and all people as they are now.
 
@@ -51,9 +60,9 @@ async def replace(
         IdentifierTaken: another team has the new name.
         NotFound: nobody has one of the email addresses.
     """
-    was, people = await _settle(session, before, after, members, at=at, by=by, origin=origin)
-    old = before.written(was)
-    if after.written(people) == old:
+    people, settled = await _settled(session, before, after, members, at=at)
+    old = before.written(people)
+    if after.written(settled) == old:
         return before, people
     after = after.model_copy(update={"updated_at": at})
     values = {"name": after.name, "document": after.model_dump(mode="json")}
@@ -61,15 +70,25 @@ async def replace(
         await session.exec(update(TeamRow).where(col(TeamRow.id) == after.id).values(**values))
     except IntegrityError:
         raise IdentifierTaken("Team", after.name) from None
-    await _record(session, old, after.written(people), at=at, by=by, origin=origin)
-    return after, people
+    await _record(session, old, after.written(settled), at=at, by=by, origin=origin)
+    writer = people_mirror.writer(at=at, by=by, origin=origin)
+    await _write(session, after.name if after.name != before.name else None, people, settled, writer)
+    if mirrored:
+        await people_mirror.put_team(session, before, after, writer=writer)
+    return after, settled
 
 
-async def remove(session: AsyncSession, team: Team, *, at: datetime, by: str, origin: str) -> None:
+async def remove(
+    session: AsyncSession, team: Team, *, at: datetime, by: str, origin: str, mirrored: bool = True
+) -> None:
     """Delete the team, also from its members."""
-    was, _ = await _settle(session, team, None, None, at=at, by=by, origin=origin)
+    people, settled = await _settled(session, team, None, None, at=at)
+    writer = people_mirror.writer(at=at, by=by, origin=origin)
     await session.exec(delete(TeamRow).where(col(TeamRow.id) == team.id))
-    await _record(session, team.written(was), None, at=at, by=by, origin=origin)
+    await _write(session, None, people, settled, writer)
+    await _record(session, team.written(people), None, at=at, by=by, origin=origin)
+    if mirrored:
+        await people_mirror.remove_team(session, team, writer=writer)
 
 
 async def get(session: AsyncSession, name: str, *, to_change: bool = False) -> Team:
@@ -101,27 +120,34 @@ async def listed(session: AsyncSession) -> list[Team]:
     return [Team.model_validate(row) for row in rows]
 
 
-async def _settle(
-    session: AsyncSession,
-    before: Team | None,
-    after: Team | None,
-    members: Sequence[str] | None,
-    *,
-    at: datetime,
-    by: str,
-    origin: str,
+async def _settled(
+    session: AsyncSession, before: Team | None, after: Team | None, members: Sequence[str] | None, *, at: datetime
 ) -> tuple[list[User], list[User]]:
-    """Write down who is in the team now; all people as they were and as they are."""
+    """All people as they are, and as they will be once it is written who is in the team.
+
+    Raises:
+        NotFound: nobody has one of the email addresses.
+    """
     people = await users.everybody(session, to_change=True)
     known = {person.email.casefold() for person in people}
     if unknown := [email for email in members or () if email.casefold() not in known]:
         raise NotFound("User", unknown[0])
     wanted = None if members is None else {email.casefold() for email in members}
     old, new = before.name if before else None, after.name if after else None
-    settled = [transferred(person, old=old, new=new, members=wanted, at=at) for person in people]
+    return people, [transferred(person, old=old, new=new, members=wanted, at=at) for person in people]
+
+
+async def _write(
+    session: AsyncSession, name: str | None, people: Sequence[User], settled: Sequence[User], writer: Writer
+) -> None:
+    """Write the people who change, and the entities of those who bore the new name before a team did.
+
+    `name` is the new one, None if there is none.
+    """
     for person, now in zip(people, settled, strict=True):
-        await users.replace(session, person, now, by=by, origin=origin)
-    return people, settled
+        await users.replace(session, person, now, by=writer.author.id, origin=writer.origin)
+        if now is person and name in person.teams:
+            await people_mirror.put_user(session, person, writer=writer)
 
 
 async def _record(

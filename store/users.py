@@ -1,4 +1,7 @@
-"""People in SQL, and the credentials they get tokens with."""
+"""People in SQL, and the credentials they get tokens with.
+
+A write also makes their entity of `_user` what they are, unless that entity is what was written (`mirrored=False`).
+"""
 
 import hashlib
 import hmac
@@ -11,7 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from domain.changes import Change
 from domain.errors import IdentifierTaken, NotFound
 from domain.users import User
-from store import changes
+from store import changes, people_mirror
 from store.tables import UserRow
 
 
@@ -23,6 +26,7 @@ async def create(
     client_secret: str,
     by: str = "interlock",
     origin: str = "CLI",
+    mirrored: bool = True,
 ) -> None:
     """Insert the person. Only a digest of the secret is kept: nobody has to read it back.
 
@@ -43,22 +47,30 @@ async def create(
     except IntegrityError:
         raise IdentifierTaken("User", user.email) from None
     await _record(session, None, user, at=user.created_at, by=by, origin=origin)
+    if mirrored:
+        writer = people_mirror.writer(at=user.created_at, by=by, origin=origin)
+        await people_mirror.put_user(session, user, writer=writer)
 
 
-async def replace(session: AsyncSession, before: User, after: User, *, by: str, origin: str) -> None:
+async def replace(
+    session: AsyncSession, before: User, after: User, *, by: str, origin: str, mirrored: bool = True
+) -> None:
     """Keep what the person is now; nothing happens when it is what they were."""
     if after == before:
         return
     document = after.model_dump(mode="json")
     await session.exec(update(UserRow).where(col(UserRow.id) == after.id).values(document=document))
     await _record(session, before, after, at=after.updated_at, by=by, origin=origin)
+    if mirrored:
+        writer = people_mirror.writer(at=after.updated_at, by=by, origin=origin)
+        await people_mirror.put_user(session, after, writer=writer)
 
 
 async def put_credentials(
     session: AsyncSession, user: User, *, client_id: str, client_secret: str, at: datetime, by: str, origin: str
 ) -> None:
     """Replace the credentials of the person; the old ones give no more tokens."""
-    after = user.model_copy(update={"updated_at": at})
+    after = user.given_credentials(at=at)
     values = {
         "client_id": client_id,
         "client_secret_hash": _digest(client_secret),
@@ -66,12 +78,17 @@ async def put_credentials(
     }
     await session.exec(update(UserRow).where(col(UserRow.id) == user.id).values(**values))
     await _record(session, user, after, at=at, by=by, origin=origin)
+    await people_mirror.put_user(session, after, writer=people_mirror.writer(at=at, by=by, origin=origin))
 
 
-async def remove(session: AsyncSession, user: User, *, at: datetime, by: str, origin: str) -> None:
+async def remove(
+    session: AsyncSession, user: User, *, at: datetime, by: str, origin: str, mirrored: bool = True
+) -> None:
     """Delete the person. Their tokens are refused from now on."""
     await session.exec(delete(UserRow).where(col(UserRow.id) == user.id))
     await _record(session, user, None, at=at, by=by, origin=origin)
+    if mirrored:
+        await people_mirror.remove_user(session, user, writer=people_mirror.writer(at=at, by=by, origin=origin))
 
 
 async def get(session: AsyncSession, user_id: str) -> User | None:

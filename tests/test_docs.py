@@ -21,22 +21,22 @@ from typing import Any, Self
 import httpx
 import pytest
 import typer
-from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 from pydantic_core import PydanticUndefined
 from temporalio import workflow
 
 import backends
-from api import actions, approvals, audit, auth, blueprints, entities, health, organization, people, runs
+from api.app import document
 from api.errors import STATUS, status_of
 from cli.main import app
-from domain import errors
+from domain import errors, incoming_webhooks, rules, scorecards
 from domain.encryption import encrypted
 from domain.errors import InterlockError
 from domain.jq import Evaluator
 from domain.runs import MOVES
 from domain.signatures import SIGNATURE, sign
 from domain.templating import Template
+from domain.triggers import SearchCondition
 from runtime.settings import PREFIX, Settings
 from runtime.temporal import SEARCH_ATTRIBUTES
 from tests.support.processes import Process, eventually, free_ports
@@ -137,14 +137,8 @@ def test_every_error_code_is_in_the_table_with_its_status() -> None:
 
 def routes() -> list[str]:
     """Every route that the OpenAPI document has, as `METHOD path`."""
-    modules = (auth, runs, approvals, actions, blueprints, entities, organization, people, audit, health)
-    found = [route for module in modules for route in module.router.routes if isinstance(route, APIRoute)]
-    return [
-        f"{method} {route.path.replace(':path', '')}"
-        for route in found
-        if route.include_in_schema
-        for method in sorted(route.methods or ())
-    ]
+    paths: dict[str, dict[str, Any]] = json.loads(document())["paths"]
+    return [f"{method.upper()} {path}" for path, operations in paths.items() for method in operations]
 
 
 @pytest.mark.parametrize("route", routes())
@@ -200,6 +194,17 @@ def test_every_json_in_the_pages_is_json(page: Path) -> None:
 def test_the_webhook_at_the_top_of_its_page_is_one() -> None:
     method = backends.parse(json.loads(blocks(text("webhooks.md"), "json")[0]))
     assert method.type == "WEBHOOK"
+
+
+def test_the_definitions_of_the_catalog_in_their_pages_are_accepted() -> None:
+    first = {page: json.loads(blocks(text(page), "json")[0]) for page in ("scorecards.md", "incoming-webhooks.md")}
+    assert scorecards.parsed(first["scorecards.md"], blueprint="service").identifier == "readiness"
+    assert incoming_webhooks.parsed(first["incoming-webhooks.md"]).title == "GitHub"
+    query, request = (json.loads(block) for block in blocks(text("search.md"), "json"))
+    assert len(rules.parsed(query, dialect=rules.SEARCH).rules) == 3
+    assert rules.parsed(request["relations"]["service"], dialect=rules.SEARCH)
+    [condition] = [json.loads(block) for block in blocks(text("actions.md"), "json") if '"SEARCH"' in block]
+    assert SearchCondition.model_validate(condition).query().rules
 
 
 @pytest.mark.parametrize("number", range(1, len(DECISIONS) + 1))
@@ -284,8 +289,8 @@ async def test_every_golden_case_in_the_page_renders_as_it_says(evaluate: Evalua
     table = page.partition("<!-- golden -->")[2].partition("\n\n")[0]
     cases = [[json.loads(cell.strip("`")) for cell in cells] for cells in rows(table) if cells[0].startswith("`")]
     assert len(cases) > 10
-    for document, expected in cases:
-        assert (await Template.parse(document).rendered(context, evaluate, secrets=None)).value == expected, document
+    for written, expected in cases:
+        assert (await Template.parse(written).rendered(context, evaluate, secrets=None)).value == expected, written
 
 
 # The README, as pasted.
@@ -343,7 +348,7 @@ def checkout(directory: Path, api: int, temporal: int, ui: int, backend: int) ->
 @pytest.mark.timeout(240)
 async def test_the_commands_of_the_readme_do_what_it_says(tmp_path: Path) -> None:
     block = marked((ROOT / "README.md").read_text(encoding="utf-8"), "runs")
-    assert list(block) == ["backend", "token", "hello", "person", "approval", "kill", "signal"]
+    assert list(block) == ["backend", "token", "hello", "catalog", "person", "approval", "kill", "signal"]
     ports = free_ports(4)
     environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
     dev = Process("dev", (str(checkout(tmp_path, *ports)),), environment, tmp_path / "dev.out")
@@ -366,6 +371,8 @@ async def test_the_commands_of_the_readme_do_what_it_says(tmp_path: Path) -> Non
 
             await shell(block["hello"])
             hello = await eventually("the greeting", ended)
+            await shell(block["catalog"])
+            service = (await http.get("/v1/blueprints/service/entities/checkout")).json()["entity"]
             await shell(block["person"])
             await shell(block["approval"])
             approved = await eventually("the approved rollback", ended)
@@ -384,6 +391,7 @@ async def test_the_commands_of_the_readme_do_what_it_says(tmp_path: Path) -> Non
         await dev.kill()
 
     assert (hello["status"], hello["response"]) == ("SUCCESS", {"greeting": "Hello, Ada!"})
+    assert (service["title"], service["properties"]["tier"]) == ("Checkout", 1)
     assert (approved["status"], approved["approval"]["description"]) == ("SUCCESS", "Go ahead")
     assert signalled.startswith("WAITING_FOR_APPROVAL")
     assert again["status"] == "SUCCESS"
@@ -392,6 +400,7 @@ async def test_the_commands_of_the_readme_do_what_it_says(tmp_path: Path) -> Non
     printed = (tmp_path / "backend.out").read_text()
     assert printed.count("POST /hello, signature right") == 1
     assert printed.count("POST /rollback, signature right") == 2
+    assert printed.count('"service":"checkout","tier":1,') == 2
 
 
 async def started(dev: Process, port: int) -> int:

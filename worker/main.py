@@ -1,4 +1,4 @@
-"""The Temporal worker: it runs workflows and activities, and the relay beside them."""
+"""The Temporal worker: it runs workflows and activities, and the relay and work on the catalog beside them."""
 
 import asyncio
 import logging
@@ -25,6 +25,7 @@ from runtime.tasks import unless
 from runtime.temporal import connect
 from runtime.tokens import Claims, Tokens
 from store.database import Database
+from worker.catalog_migrations import CatalogMigrations
 from worker.relay import Relay
 from workflows.action_run import ActionRun
 from workflows.calls import SILENCE
@@ -64,7 +65,7 @@ async def work(
     async with open_transport() as http:
         worker = create_worker(settings, client, services(settings, database, evaluate, organization, http))
         async with worker:
-            relay = asyncio.create_task(Relay(client, database, driver, now, retention=settings.audit_retention).run())
+            relay = asyncio.create_task(_beside(settings, client, database, driver))
             log.info("worker started", extra={"task_queue": settings.task_queue})
             if ready:
                 ready.set()
@@ -74,6 +75,14 @@ async def work(
             relay.cancel()
             if not stop.is_set():
                 await relay  # it ended by itself, which only an error makes it do
+
+
+async def _beside(settings: Settings, client: Client, database: Database, driver: RunDriver) -> None:
+    """What goes on beside workflows, until cancelled."""
+    await asyncio.gather(
+        Relay(client, database, driver, now, retention=settings.audit_retention).run(),
+        CatalogMigrations(database, now).run(),
+    )
 
 
 def services(

@@ -104,7 +104,7 @@ async def test_names_of_every_script(catalog: Product, identifier: str) -> None:
         ({"relations": {"group": ["a", "b"]}}, 422, "relation_many_violation", "relations.group"),
         ({"relations": {"uses": [1]}}, 422, "invalid_request", "relations.uses"),
         ({"relations": {"uses": ["a b"]}}, 422, "invalid_request", "relations.uses"),
-        ({"relations": {"group": {"combinator": "and", "rules": []}}}, 422, "invalid_request", "relations.group"),
+        ({"relations": {"group": {"combinator": "and", "rules": []}}}, 404, "not_found", "relations.group"),
     ],
 )
 async def test_what_is_no_entity_is_refused_and_leaves_nothing(

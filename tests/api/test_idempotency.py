@@ -44,6 +44,8 @@ async def test_a_key_that_was_used_for_something_else_is_refused(product: Produc
         "userInputs": {"properties": {}},
     }
     await product.action("bound", trigger=bound)
+    await product.entity("cart")
+    await product.entity("shop")
     first = granted(await _ask(product, "k", {"a": 1}), "run", status=202)
     for properties, action in (
         ({"a": 2}, "deploy"),

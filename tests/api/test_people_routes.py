@@ -47,9 +47,13 @@ async def members(product: Product, name: str) -> list[str]:
 
 
 async def changes(product: Product, kind: str) -> list[Document]:
-    """The changes of people, or of teams."""
+    """The changes of people, or of teams, that have happened."""
+    query = (
+        select(ChangeRow.document)
+        .where(ChangeRow.resource_type == kind, ChangeRow.status == "SUCCESS")
+        .order_by(col(ChangeRow.sequence))
+    )
     async with product.database.read() as session:
-        query = select(ChangeRow.document).where(ChangeRow.resource_type == kind).order_by(col(ChangeRow.sequence))
         return [dict(document) for document in await session.exec(query)]
 
 

@@ -71,6 +71,7 @@ async def test_version_1_reads_the_action_as_a_word_and_version_2_as_an_object(p
             "userInputs": {"properties": {}},
         }
     )
+    await product.entity("cart")
     body = {"properties": {}, "entity": "cart"}
     run = granted(await product.api.post(POST_RUN, json=body), "run", status=202)
     assert run["blueprint"]["identifier"] == "service"
@@ -106,6 +107,8 @@ async def test_the_list_is_filtered_by_everything_that_is_asked_and_newest_first
     }
     await product.action("free", invocationMethod=product.webhook(synchronized=False))
     await product.action("bound", trigger=on_entity, requiredApproval=True)
+    await product.entity("cart")
+    await product.entity("shop")
     assert await _runs(product, "?external_run_id=ci-1") == [], "no run is no error"
 
     first = await product.start("free")
@@ -177,6 +180,7 @@ async def test_a_run_that_cannot_be_is_refused_with_the_reason_and_not_recorded(
     }
     automation = {"type": "automation", "event": {"type": "ENTITY_CREATED", "blueprintIdentifier": "service"}}
     jq_form = {"properties": {"a": {"type": "string", "default": {"jqQuery": ".user.email"}}}}
+    await product.entity("cart", properties={"frozen": True})
     await product.action("auto", trigger=automation)
     await product.action("scale", trigger=bound("DAY-2"))
     await product.action("drop", trigger=bound("DELETE"))
@@ -191,6 +195,7 @@ async def test_a_run_that_cannot_be_is_refused_with_the_reason_and_not_recorded(
         ("drop", {"properties": {}}, 422, "missing_self_service_action_entity"),
         ("picky", {"properties": {}}, 422, "missing_self_service_action_entity"),
         ("picky", {"properties": {}, "entity": "cart"}, 422, "entity_does_not_pass_condition"),
+        ("scale", {"properties": {}, "entity": "none"}, 404, "not_found"),
         ("dynamic", {"properties": {}}, 422, None),
         ("deploy", {}, 422, "invalid_request"),
         ("deploy", {"properties": None}, 422, "invalid_request"),

@@ -93,6 +93,8 @@ async def test_every_route_asks_for_a_token_before_it_looks_at_anything_else(pro
     paths = (await product.api.get("/openapi.json")).json()["paths"]
     asked = 0
     for template, operations in paths.items():
+        if template.startswith("/v1/ingest/"):  # the key in the path is the credential
+            continue
         if template in SAYS_ITSELF or not template.startswith("/v1/"):
             continue
         path = template.replace("{run_id}", "r_0000000000000000").replace("{action_id}", "deploy")

@@ -140,7 +140,19 @@ def test_the_fields_of_a_definition() -> None:
     ],
 )
 def test_ownership_is_inherited_along_a_path(rest: dict[str, Any], path: str | None) -> None:
-    assert parsed(blueprint(**rest)).inherited_from == path
+    assert parsed(blueprint(relations={"a": {"target": "b"}}, **rest)).inherited_from == path
+
+
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        ({"mirrorProperties": {"m": {"path": "b.c.x"}}}, "mirrorProperties.m.path: b has no relation 'b'"),
+        ({"teamInheritance": {"path": "x"}}, "teamInheritance.path: b has no relation 'x'"),
+        ({"ownership": {"type": "Inherited", "path": "b.a"}}, "ownership.path: b has no relation 'b'"),
+    ],
+)
+def test_a_path_begins_with_a_relation_of_the_blueprint(rest: dict[str, Any], said: str) -> None:
+    assert refusal(blueprint(relations={"a": {"target": "b"}}, **rest)) == said
 
 
 @pytest.mark.parametrize("identifier", ["a", "_user", "Größe", "名前", "a@b.c+d:e-f", "a/b", "a\\b", "...", "x" * 100])
@@ -154,9 +166,10 @@ def test_what_is_no_identifier(identifier: JsonValue) -> None:
     assert refusal(blueprint(relations={"r": {"target": identifier}})).startswith("relations.r.target: ")
 
 
+TO: dict[str, Any] = {"relations": {"to": {"target": "b"}}}
 KEYED = [
     ("schema.properties", lambda key: blueprint({key: {"type": "string"}})),
-    ("mirrorProperties", lambda key: blueprint(mirrorProperties={key: {"path": "a.b"}})),
+    ("mirrorProperties", lambda key: blueprint(mirrorProperties={key: {"path": "to.b"}}) | TO),
     (
         "calculationProperties",
         lambda key: blueprint(calculationProperties={key: {"type": "string", "calculation": "1"}}),
@@ -165,7 +178,7 @@ KEYED = [
         "aggregationProperties",
         lambda key: blueprint(aggregationProperties={key: {"target": "b", "calculationSpec": COUNT}}),
     ),
-    ("relations", lambda key: blueprint(relations={key: {"target": "b"}})),
+    ("relations", lambda key: blueprint(relations={key: {"target": "b"}, **TO["relations"]})),
 ]
 
 
@@ -183,6 +196,7 @@ def test_keys(where: str, made: Any) -> None:
 @pytest.mark.parametrize(("first", "also"), KEYED)
 def test_a_key_is_used_once(first: str, also: Any, second: str, made: Any) -> None:
     both = made("k") | {key: value for key, value in also("k").items() if key != "schema" or value["properties"]}
+    both["relations"] = {**made("k").get("relations", {}), **also("k").get("relations", {})}
     if first == second:
         parsed(both)
     else:
@@ -445,9 +459,9 @@ def test_the_definition_is_parsed_once_and_follows_its_document() -> None:
 
 def test_the_system_blueprints_are_blueprints() -> None:
     made = {document["identifier"]: parsed(document) for document in system_blueprints()}
-    assert list(made) == ["_team", "_user"]
+    assert list(made)[:2] == ["_team", "_user"]
     assert (made["_user"].relations["teams"].target, made["_user"].relations["teams"].many) == ("_team", True)
-    assert list(made["_user"].properties) == ["status", "port_role", "port_type"]
+    assert list(made["_user"].properties) == ["status", "port_role", "port_type", "port_email"]
 
 
 def test_the_system_blueprints_cannot_be_changed_by_who_asks() -> None:

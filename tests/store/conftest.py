@@ -1,11 +1,15 @@
 """Values that store tests begin with."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlmodel.ext.asyncio.session import AsyncSession
 
+from domain import candidates
 from domain.actions import Action
+from domain.entities import Entity
 from domain.identifiers import ActionId, RunId, new
 from domain.runs import Driving, Ref, Run, RunStatus
 
@@ -53,3 +57,8 @@ def make_action(identifier: str = "deploy", **more: Any) -> Action:
         id=new("action"), identifier=ActionId(identifier), version=1, document=document,
         created_at=AT, created_by="user_1", updated_at=AT, updated_by="user_1",
     )  # fmt: skip
+
+
+async def never(session: AsyncSession, entities: Sequence[Entity], **_: Any) -> Sequence[candidates.Entity]:
+    """Makes entities complete where nothing is derived, so that nobody should ask."""
+    raise AssertionError("nobody had to ask for what is derived")

@@ -16,11 +16,12 @@ from domain.entities import Author, Entity, EntityRequest, Writing, parsed_reque
 from domain.errors import HasDependents, IdentifierTaken, InterlockError, NotFound
 from domain.identifiers import new
 from store import blueprints, catalog, entities
-from store.catalog import PutOptions
+from store.catalog_tables import EntityRelationRow, EntityRow
 from store.database import Database
 from store.entities import Writer
-from store.tables import ChangeRow, EntityRelationRow, EntityRow
-from tests.store.conftest import AT
+from store.entity_batches import PutOptions
+from store.tables import ChangeRow
+from tests.store.conftest import AT, never
 
 WRITER = Writer(Author("user_1", AT, "tests"), "API")
 
@@ -49,7 +50,9 @@ async def put(database: Database, blueprint: Blueprint, document: JsonValue, **h
     request = parsed_request(document)
     options = PutOptions(**{"upsert": True, "merge": True, **how})
     return await database.transact(
-        lambda session: catalog.put(session, blueprint, request, options, generated=new("e"), writer=WRITER)
+        lambda session: catalog.put(
+            session, blueprint, request, options, generated=new("e"), writer=WRITER, complete=never
+        )
     )
 
 
@@ -126,10 +129,10 @@ async def _step(database: Database, blueprint: Blueprint, chance: random.Random)
     async def work(session: AsyncSession) -> None:
         if what < 5:
             options = PutOptions(upsert=True, merge=what < 3, create_missing_related_entities=what < 4)
-            await catalog.put(session, blueprint, request, options, generated=new("e"), writer=writer)
+            await catalog.put(session, blueprint, request, options, generated=new("e"), writer=writer, complete=never)
         elif what < 7:
             renamed = EntityRequest(identifier=other)
-            await catalog.change(session, blueprint, name, renamed, how=Writing.MERGE, writer=writer)
+            await catalog.change(session, blueprint, name, renamed, how=Writing.MERGE, writer=writer, complete=never)
         else:
             await catalog.remove(session, "service", name, delete_dependents=what == 9, writer=writer)
 

@@ -76,6 +76,18 @@ class Product:
         action: Json = answer.json()["action"]
         return action
 
+    async def entity(self, identifier: str = "cart", blueprint: str = "service", **more: Any) -> Json:
+        """A new entity; its blueprint is made if it is missing."""
+        path = f"/v1/blueprints/{blueprint}"
+        if (await self.api.get(path)).status_code == 404:
+            body: Json = {"identifier": blueprint, "title": blueprint.title(), "schema": {"properties": {}}}
+            answer = await self.api.post("/v1/blueprints", json=body)
+            assert answer.status_code == 201, answer.text
+        answer = await self.api.post(f"{path}/entities", json={"identifier": identifier, **more})
+        assert answer.status_code == 201, answer.text
+        entity: Json = answer.json()["entity"]
+        return entity
+
     async def start(self, action: str = "deploy", properties: Json | None = None, **how: Any) -> Json:
         """A new run."""
         answer = await self.api.post(f"/v1/actions/{action}/runs", json={"properties": properties or {}}, **how)

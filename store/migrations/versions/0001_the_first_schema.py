@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-import store.tables
+import store.columns
 
 revision: str = "0001"
 down_revision: str | None = None
@@ -47,7 +47,7 @@ def upgrade() -> None:
         "changes",
         sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("id", sa.String(), nullable=False),
-        sa.Column("at", store.tables.Moment(timezone=True), nullable=False),
+        sa.Column("at", store.columns.Moment(timezone=True), nullable=False),
         sa.Column("resource_type", sa.String(), nullable=False),
         sa.Column("run_id", sa.String(), nullable=True),
         sa.Column("action", sa.String(), nullable=True),
@@ -100,10 +100,10 @@ def upgrade() -> None:
         sa.Column("source", sa.String(), nullable=False),
         sa.Column("restricted", sa.Boolean(), nullable=False),
         sa.Column("external_run_id", sa.String(), nullable=True),
-        sa.Column("created_at", store.tables.Moment(timezone=True), nullable=False),
+        sa.Column("created_at", store.columns.Moment(timezone=True), nullable=False),
         sa.Column("delivered", sa.Boolean(), nullable=False),
         sa.Column("pending", sa.String(), nullable=True),
-        sa.Column("pending_since", store.tables.Moment(timezone=True), nullable=True),
+        sa.Column("pending_since", store.columns.Moment(timezone=True), nullable=True),
         sa.Column("idempotency_key", sa.String(), nullable=True),
         sa.Column("request_digest", sa.String(), nullable=True),
         sa.Column("document", sa.JSON(none_as_null=True), nullable=False),

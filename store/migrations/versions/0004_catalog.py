@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-import store.tables
+import store.columns
 
 revision: str = "0004"
 down_revision: str | None = "0003"
@@ -29,8 +29,8 @@ def upgrade() -> None:
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("blueprint", sa.String(), nullable=False),
         sa.Column("identifier", sa.String(), nullable=False),
-        sa.Column("created_at", store.tables.Moment(timezone=True), nullable=False),
-        sa.Column("updated_at", store.tables.Moment(timezone=True), nullable=False),
+        sa.Column("created_at", store.columns.Moment(timezone=True), nullable=False),
+        sa.Column("updated_at", store.columns.Moment(timezone=True), nullable=False),
         sa.Column("datasource", sa.String(), nullable=False),
         sa.Column("document", sa.JSON(none_as_null=True), nullable=False),
         sa.PrimaryKeyConstraint("id"),

@@ -1,0 +1,73 @@
+"""A running product to measure."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from benchmarks.wire import Connection
+
+
+@dataclass
+class Product:
+    """A running `interlock dev`."""
+
+    process: psutil.Process
+    environment: dict[str, str]
+    token: str = ""
+    connections: list[Connection] = field(default_factory=list)
+
+    def cpu(self) -> tuple[float, float]:
+        """CPU seconds so far: of our process with its jq processes, and of the Temporal server."""
+        ours = temporal = 0.0
+        for each in (self.process, *self.process.children(recursive=True)):
+            spent = sum(each.cpu_times()[:2])
+            if "start-dev" in each.cmdline() and "keeper" not in " ".join(each.cmdline()):
+                temporal += spent
+            else:
+                ours += spent
+        return ours, temporal
+
+    def memory(self) -> float:
+        """Megabytes that our process holds."""
+        return float(self.process.memory_info().rss) / 2**20
+
+
+@asynccontextmanager
+async def product(directory: Path, **settings: str) -> AsyncIterator[Product]:
+    """Start `interlock dev` on free ports, with these settings; stop it at the end."""
+    arguments = ["--data-dir", str(directory), "--api-port", "0", "--temporal-port", "0", "--temporal-ui-port", "0"]
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "cli.main", "dev", *arguments,
+        env={**os.environ, "INTERLOCK_LOG_LEVEL": "error", **settings}, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert child.stdout
+    while b"is ready" not in await child.stdout.readline():
+        pass
+    lines = (directory / "dev.env").read_text(encoding="utf-8").splitlines()
+    try:
+        yield Product(psutil.Process(child.pid), dict(line.split("=", 1) for line in lines))
+    finally:
+        child.send_signal(signal.SIGINT)
+        await child.wait()
+
+
+async def signed_in(made: Product, connection: Connection) -> None:
+    """Get a token for the connection."""
+    _, answer = await connection.call(
+        "POST",
+        "/v1/auth/access_token",
+        {"clientId": made.environment["CLIENT_ID"], "clientSecret": made.environment["CLIENT_SECRET"]},
+    )
+    made.token = connection.token = answer["accessToken"]
+
+
+def say(text: str, value: float | None = None, unit: str = "") -> None:
+    """Print a line of the report."""
+    print(f"  {text:<52}" + (f"{value:>10.2f} {unit}" if value is not None else ""))

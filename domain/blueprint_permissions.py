@@ -1,0 +1,229 @@
+"""Who may do what with the entities of a blueprint."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import Field, SerializerFunctionWrapHandler, StrictBool, model_serializer
+
+from domain.blueprints import Definition
+from domain.documents import Document
+from domain.entities import Entity
+from domain.errors import Forbidden, InvalidRequest
+from domain.models import Kept, Written
+from domain.permissions import Allowed, Answer, Denied, Lists
+from domain.shapes import MAX_PROBLEMS, json_path
+from domain.users import ADMIN, Caller, User
+
+METADATA = ("$identifier", "$title", "$icon", "$team")
+"""What can be changed of every entity besides its properties and relations."""
+
+_ABSENT = object()
+
+
+class Block(Lists):
+    """Who may do one thing. One hit is enough; a block with a policy lets nobody but Admins through in this version."""
+
+    roles: tuple[str, ...] = (ADMIN,)
+    owned_by_team: bool = False
+    """Also whoever shares a team with the entity."""
+
+    @model_serializer(mode="wrap")
+    def _without_no_policy(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = handler(self)
+        if self.policy is None:
+            document.pop("policy", None)
+        return document
+
+    def allows(self, user: User, teams: Collection[str]) -> Answer:
+        """Whether the person may, with an entity of those teams."""
+        if self.policy is not None:
+            return Denied("it has a policy, and policies are not available yet")
+        answer = self.admit(user)
+        if answer or not self.owned_by_team:
+            return answer
+        if shared := set(teams) & set(user.teams):
+            return Allowed(f"ownedByTeam: the entity belongs to {', '.join(sorted(shared))}")
+        return Denied(f"{answer.reason}, and no team of theirs owns the entity")
+
+
+class EntityPermissions(Kept):
+    """What people may do with the entities."""
+
+    read: Block | None = None
+    """Kept, and without effect: everybody reads."""
+    registering: Block = Field(default_factory=Block, alias="register")  # pydantic's classes have a `register`
+    unregister: Block = Field(default_factory=Block)
+    update: Block = Field(default_factory=Block)
+    """Who may change everything; the others change what the blocks below let them."""
+    update_properties: dict[str, Block] = Field(default_factory=dict)
+    update_relations: dict[str, Block] = Field(default_factory=dict)
+
+
+class BlueprintPermissions(Kept):
+    """The permissions of one blueprint."""
+
+    entities: EntityPermissions = Field(default_factory=EntityPermissions)
+
+    def document(self) -> Document:
+        """The permissions as the API tells them."""
+        document = self.model_dump(mode="json")
+        if self.entities.read is None:
+            del document["entities"]["read"]
+        return document
+
+    def of(self, definition: Definition, renamed: Mapping[str, str] | None = None) -> "BlueprintPermissions":
+        """With a block for everything that entities of the blueprint have, and for nothing else.
+
+        `renamed` says what keys of it are called now that were called otherwise when these were written.
+        """
+        names = {now: before for before, now in (renamed or {}).items()}
+        parts = self.entities
+        properties = (*definition.properties, *METADATA)
+        return self._with(
+            update_properties={key: parts.update_properties.get(names.get(key, key), Block()) for key in properties},
+            update_relations={
+                key: parts.update_relations.get(names.get(key, key), Block()) for key in definition.relations
+            },
+        )
+
+    def patched(self, patch: "BlueprintPermissionsPatch") -> "BlueprintPermissions":
+        """With the lists that are named replaced; those that are not stay.
+
+        Raises:
+            InvalidRequest: it names a property or relation that the blueprint has not.
+        """
+        said, parts = patch.entities, self.entities
+        if said is None:
+            return self
+        faults = [
+            *_strangers("updateProperties", said.update_properties, parts.update_properties, "property"),
+            *_strangers("updateRelations", said.update_relations, parts.update_relations, "relation"),
+        ]
+        if faults:
+            raise InvalidRequest("; ".join(faults[:MAX_PROBLEMS]))
+        return self._with(
+            read=_patched(parts.read or Block(), said.read) if said.read else parts.read,
+            registering=_patched(parts.registering, said.registering),
+            unregister=_patched(parts.unregister, said.unregister),
+            update=_patched(parts.update, said.update),
+            update_properties=_all_patched(parts.update_properties, said.update_properties),
+            update_relations=_all_patched(parts.update_relations, said.update_relations),
+        )
+
+    def _with(self, **parts: Any) -> "BlueprintPermissions":
+        return BlueprintPermissions(entities=self.entities.model_copy(update=parts))
+
+
+class BlockPatch(Written):
+    """What a request says about one thing."""
+
+    users: list[str] | None = None
+    roles: list[str] | None = None
+    teams: list[str] | None = None
+    owned_by_team: StrictBool | None = None
+    policy: Document | None = None
+
+
+class EntityPermissionsPatch(Written):
+    """What a request says about entities."""
+
+    read: BlockPatch | None = None
+    registering: BlockPatch | None = Field(default=None, alias="register")
+    unregister: BlockPatch | None = None
+    update: BlockPatch | None = None
+    update_properties: dict[str, BlockPatch | None] | None = None
+    update_relations: dict[str, BlockPatch | None] | None = None
+
+
+class BlueprintPermissionsPatch(Written):
+    """The body of PATCH `/v1/blueprints/{blueprint}/permissions`."""
+
+    entities: EntityPermissionsPatch | None = None
+
+
+def refuse(permissions: BlueprintPermissions, caller: Caller, before: Entity | None, after: Entity | None) -> None:
+    """Nothing, if the caller may make `after` of `before`; None is an entity that is not there.
+
+    Whoever may `update` may change everything; others need the block of each property and relation that changes. Of
+    a change it counts to whom the entity belonged before.
+
+    Raises:
+        Forbidden: the message names the blueprint, and each permission that is missing.
+    """
+    known = after or before
+    if caller.is_admin or known is None:
+        return
+    parts = permissions.entities
+    if before is None:
+        missing = list(_missing(caller, known.team, {"register": parts.registering}))
+    elif after is None:
+        missing = list(_missing(caller, before.team, {"unregister": parts.unregister}))
+    else:
+        missing = _missing_to_change(parts, caller, before, after)
+    if missing:
+        raise Forbidden(f"{caller.name} lacks permissions of blueprint {known.blueprint!r}: {'; '.join(missing)}")
+
+
+def _missing_to_change(parts: EntityPermissions, caller: Caller, before: Entity, after: Entity) -> list[str]:
+    whole = list(_missing(caller, before.team, {"update": parts.update}))
+    if not whole:
+        return []
+    of_properties = {json_path(["updateProperties", key]): block for key, block in parts.update_properties.items()}
+    of_relations = {json_path(["updateRelations", key]): block for key, block in parts.update_relations.items()}
+    blocks: dict[str, Block | None] = {**of_properties, **of_relations}
+    changing = [json_path(path) for path in _changing(before, after)]
+    if not changing:  # whoever could change something of it may also write it as it is
+        refused = list(_missing(caller, before.team, blocks))
+        return whole if len(refused) == len(blocks) else []
+    refused = list(_missing(caller, before.team, {path: blocks.get(path) for path in changing}))
+    return [*whole, *refused[:MAX_PROBLEMS]] if refused else []
+
+
+def _missing(caller: Caller, teams: Collection[str], blocks: Mapping[str, Block | None]) -> Iterator[str]:
+    """The blocks that do not let the caller through, each with the reason."""
+    for path, block in blocks.items():
+        if block is None:
+            yield f"entities.{path}, which nobody can be given: the blueprint does not declare it"
+        elif caller.user is None:
+            yield f"entities.{path}"
+        elif not (answer := block.allows(caller.user, teams)):
+            yield f"entities.{path}: {answer.reason}"
+
+
+def _changing(before: Entity, after: Entity) -> Iterator[list[str | int]]:
+    for key in METADATA:
+        name = key.removeprefix("$")
+        if getattr(before, name) != getattr(after, name):
+            yield ["updateProperties", key]
+    for key in _differing(before.properties, after.properties):
+        yield ["updateProperties", key]
+    for key in _differing(before.relations, after.relations):
+        yield ["updateRelations", key]
+
+
+def _differing(before: Mapping[str, object], after: Mapping[str, object]) -> Iterable[str]:
+    return (key for key in dict.fromkeys((*before, *after)) if before.get(key, _ABSENT) != after.get(key, _ABSENT))
+
+
+def _strangers(part: str, said: Mapping[str, object] | None, known: Collection[str], kind: str) -> Iterator[str]:
+    for key in said or {}:
+        if key not in known:
+            yield f"{json_path(['entities', part, key])}: the blueprint has no such {kind}"
+
+
+def _patched(block: Block, patch: BlockPatch | None) -> Block:
+    """With the keys that the request names; null clears a policy and means nothing elsewhere."""
+    if patch is None:
+        return block
+    said = {name: getattr(patch, name) for name in patch.model_fields_set}
+    return block.model_copy(
+        update={
+            name: tuple(dict.fromkeys(value)) if isinstance(value, list) else value
+            for name, value in said.items()
+            if value is not None or name == "policy"
+        }
+    )
+
+
+def _all_patched(blocks: Mapping[str, Block], said: Mapping[str, BlockPatch | None] | None) -> dict[str, Block]:
+    return {key: _patched(block, (said or {}).get(key)) for key, block in blocks.items()}

@@ -1,0 +1,155 @@
+"""What searches find an entity by: its properties as rows that SQLite and PostgreSQL compare as rules do.
+
+How values compare is said in `domain/comparisons.py`. A property that is not null has an entry for itself, at place 0,
+and an array has one more for each of its elements that is equal to anything. The teams are the property `$team`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Final, NamedTuple, TypeAlias
+
+from pydantic import JsonValue
+
+from domain.comparisons import Key, instant, key
+
+HEAD: Final = 200
+"""How many characters of a text an index looks at."""
+
+LONGEST_NAME: Final = 200
+"""Of a property that has entries. Blueprints cannot declare longer ones; entities can have them."""
+
+TEAM: Final = "$team"
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class Entry(NamedTuple):
+    """A value as it is found; see `store.catalog_tables.EntityValueRow`. The first four are its key in the entity."""
+
+    name: str
+    head: str
+    number: float
+    place: int
+    kind: str
+    whole: str | None = None
+    moment: int | None = None
+
+
+_Scalar: TypeAlias = tuple[str, float, str, str | None, int | None]
+"""The head, the number, the kind, the whole and the moment of an entry."""
+
+_NULL: Final[_Scalar] = ("", 0.0, "null", None, None)
+_TRUTHS: Final[tuple[_Scalar, _Scalar]] = (("", 0.0, "boolean", None, None), ("", 1.0, "boolean", None, None))
+
+
+def has_entries(name: str) -> bool:
+    """Whether a property of this name has entries, unless it is null."""
+    return len(name) <= LONGEST_NAME
+
+
+def entries(properties: Mapping[str, JsonValue], team: Sequence[str]) -> list[Entry]:
+    """Everything an entity is found by. Who asks for `$...` never means a property, so those have none."""
+    found: list[Entry] = []
+    for name, value in properties.items():
+        if value is None or len(name) > LONGEST_NAME or name[:1] == "$":
+            continue
+        if isinstance(value, list):
+            _add_array(found, name, value)
+        elif (scalar := _scalar(value)) is not None:
+            head, number, kind, whole, moment = scalar
+            found.append(Entry(name, head, number, 0, kind, whole, moment))
+        else:
+            found.append(Entry(name, "", 0.0, 0, "object"))
+    if team:
+        _add_array(found, TEAM, team)
+    return found
+
+
+def difference(before: Sequence[Entry], after: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """The entries that have to go, and then those that have to come."""
+    if not before or not after:
+        return list(before), list(after)
+    old, new = set(before), set(after)
+    return [entry for entry in before if entry not in new], [entry for entry in after if entry not in old]
+
+
+def micros(at: datetime) -> int:
+    """The microseconds since 1970."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def digest(keys: Iterable[Key]) -> str:
+    """What arrays with elements of these keys have in common, and no others."""
+    return _digest([_plain(one) for one in keys])
+
+
+def _plain(of: Key) -> tuple[str, object]:
+    match of:
+        case (kind, datetime() as at):
+            return kind, micros(at)
+        case (kind, bool() as value):
+            return kind, float(value)
+        case (kind, float() as number):
+            return kind, number + 0.0  # -0.0 is 0.0
+    return of
+
+
+def _plain_scalar(scalar: _Scalar) -> tuple[str, object]:
+    """The same of the key of a value that is no array."""
+    head, number, kind, whole, moment = scalar
+    match kind:
+        case "text":
+            return kind, head if whole is None else whole
+        case "instant":
+            return kind, moment
+        case "null":
+            return kind, None
+    return kind, number + 0.0
+
+
+def _digest(plain: list[tuple[str, object]]) -> str:
+    return sha256(ascii(plain).encode()).hexdigest()
+
+
+def _add_array(found: list[Entry], name: str, values: Sequence[JsonValue]) -> None:
+    scalars = [_element(one) for one in values]
+    known = [one for one in scalars if one is not None]
+    is_equal_to_any = len(known) == len(scalars) and not any(one[2] == "array" for one in known)
+    same = _digest([_plain_scalar(one) for one in known]) if is_equal_to_any else ""
+    found.append(Entry(name, same, 0.0, 0, "array"))
+    # Texts that name one instant are equal, and yet each has its own entry: as texts they differ.
+    places: dict[tuple[str, float], int] = {}
+    for one in dict.fromkeys(known):
+        head, number, kind, whole, moment = one
+        # Only those with the same key are told apart by their place: what is before an element does not change it.
+        places[head, number] = place = places.get((head, number), 0) + 1
+        found.append(Entry(name, head, number, place, kind, whole, moment))
+
+
+def _element(value: JsonValue) -> _Scalar | None:
+    if not isinstance(value, list):
+        return _scalar(value)
+    match key(value):
+        case ("array", tuple() as keys):
+            return digest(keys), 0.0, "array", None, None
+    return None
+
+
+def _scalar(value: JsonValue) -> _Scalar | None:
+    """How a value is found that holds no others; None for an object."""
+    if isinstance(value, str):
+        # Every instant has its T there, and few other texts do.
+        if value[10:11] == "T" and (at := instant(value)) is not None:
+            moment = micros(at)
+            return "", float(moment), "instant", value, moment
+        return (value, 0.0, "text", None, None) if len(value) <= HEAD else (value[:HEAD], 0.0, "text", value, None)
+    if isinstance(value, bool):
+        return _TRUTHS[value]
+    match key(value):
+        case ("number", float() as number):
+            return "", number, "number", None, None
+        case ("null", _):
+            return _NULL
+    return None

@@ -1,0 +1,108 @@
+"""Another key for a part of a blueprint, carried through everything in SQL that goes by it."""
+
+from dataclasses import replace
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, update
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from domain.blueprint_renames import Part, Rename
+from domain.blueprints import Blueprint, Definition
+from domain.entities import Entity
+from domain.errors import NotFound
+from store import blueprint_permissions, blueprints, entity_values
+from store.catalog_tables import EntityRelationRow, EntityRow
+from store.columns import table
+from store.database import Raced, execute
+
+_ENTITIES = table(EntityRow).c
+_UPDATE = update(table(EntityRow)).where(_ENTITIES.id == bindparam("this"))
+_AT_ONCE = 500
+_RACED = "others change blueprints that name it all the time; ask again"
+
+
+async def rename(
+    session: AsyncSession, identifier: str, what: Rename, *, by: str, at: datetime, origin: str
+) -> Blueprint:
+    """Give the key its new name, in the blueprint, in paths of others, in permissions and in entities.
+
+    Every blueprint whose document changes has a change record; entities follow, which tells nobody.
+
+    Raises:
+        NotFound: there is no such blueprint, or no such key.
+        IdentifierTaken: the blueprint has the new key already.
+        store.database.Raced: the transaction has to be done again.
+    """
+    before = await blueprints.get(session, identifier, to_change=True)
+    listed: dict[str, Blueprint] = {one.identifier: one for one in await blueprints.listed(session)}
+    documents = what.renamed({name: one.definition for name, one in listed.items()}, identifier)
+    renamed = before
+    for name in sorted(documents):
+        other = await _locked(session, listed[name])
+        after = replace(other, document=documents[name], updated_at=at, updated_by=by)
+        await blueprints.replace(session, other, after, origin=origin)
+        if name == identifier:
+            renamed = after
+    if documents:
+        await blueprint_permissions.follow(session, renamed.definition, {what.old: what.new})
+        if what.part is Part.RELATION:
+            await _rename_relation(session, before.definition, what)
+        if what.part is not Part.MIRROR:
+            await _rename_in_entities(session, identifier, what)
+    return renamed
+
+
+async def _locked(session: AsyncSession, seen: Blueprint) -> Blueprint:
+    """The blueprint, which nobody changes from now on, if it is still as it was seen."""
+    try:
+        now = await blueprints.get(session, seen.identifier, to_change=True)
+    except NotFound:
+        raise Raced(_RACED) from None
+    if now.document != seen.document:
+        raise Raced(_RACED)
+    return now
+
+
+async def _rename_relation(session: AsyncSession, before: Definition, what: Rename) -> None:
+    sources = select(EntityRow.id).where(EntityRow.blueprint == before.identifier)
+    named = sa.and_(
+        col(EntityRelationRow.relation) == what.old,
+        col(EntityRelationRow.source_id).in_(sources),
+    )
+    # Whoever deletes or renames a target asks by which relation it is named, and then waits for the entities that
+    # name it. So the targets are locked first, which is where they begin.
+    await session.exec(
+        select(EntityRow.id)
+        .where(
+            EntityRow.blueprint == before.relations[what.old].target,
+            col(EntityRow.identifier).in_(select(EntityRelationRow.target).where(named)),
+        )
+        .order_by(col(EntityRow.id))
+        .with_for_update()
+    )
+    await session.exec(update(EntityRelationRow).where(named).values(relation=what.new))
+
+
+async def _rename_in_entities(session: AsyncSession, blueprint: str, what: Rename) -> None:
+    after = ""
+    while True:
+        rows = (
+            await session.exec(
+                select(EntityRow.id, EntityRow.identifier, EntityRow.document)
+                .where(EntityRow.blueprint == blueprint, col(EntityRow.identifier) > after)
+                .order_by(col(EntityRow.identifier))
+                .limit(_AT_ONCE)
+                .with_for_update()
+            )
+        ).all()
+        for row_id, identifier, stored in rows:
+            document = dict(stored)
+            after, renamed = identifier, what.in_entity(document)
+            if renamed is not document:
+                await execute(session, _UPDATE, {"this": row_id, "document": renamed})
+                was, is_now = Entity.model_validate(document), Entity.model_validate(renamed)
+                await entity_values.keep(session, row_id, was, is_now)
+        if len(rows) < _AT_ONCE:
+            return

@@ -1,0 +1,37 @@
+"""The entities that programs of some kind wrote last, as integrations ask for what they have brought in before."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from domain.entities import Entity
+from store.entities import Stored
+from store.search import AT_ONCE, Page, Place, after_place
+from store.search_columns import begins, ends
+from store.search_values import ENTITIES
+
+
+@dataclass(frozen=True)
+class Datasource:
+    """A search for entities by the user agent of their last writer."""
+
+    prefix: str
+    suffix: str
+    before: datetime | None = None
+    """Only those that were updated before."""
+
+    async def page(self, session: AsyncSession, *, after: Place | None = None, limit: int = AT_ONCE) -> Page:
+        """The first of them, or the first after a place."""
+        asked: sa.Select[Any] = sa.select(ENTITIES.id, ENTITIES.document).where(
+            begins(ENTITIES.datasource, self.prefix), ends(ENTITIES.datasource, self.suffix), after_place(after)
+        )
+        if self.before is not None:
+            asked = asked.where(ENTITIES.updated_at < self.before)
+        ordered = asked.order_by(ENTITIES.blueprint, ENTITIES.identifier).limit(limit + 1)
+        rows = (await session.exec(ordered)).all()  # type: ignore[call-overload]
+        found = tuple(Stored(row_id, Entity.model_validate(document)) for row_id, document in rows)
+        last = found[limit - 1].entity if len(found) > limit else None
+        return Page(found[:limit], Place(last.blueprint, last.identifier) if last else None)

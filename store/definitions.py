@@ -1,0 +1,39 @@
+"""All blueprints as rules about derived values see them, read again only when one has changed."""
+
+from collections import OrderedDict
+from hashlib import sha256
+from typing import Final
+
+import sqlalchemy as sa
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from domain.blueprints import Definition
+from domain.derived import Definitions
+from domain.errors import InvalidRequest
+from store import blueprints
+from store.catalog_tables import BlueprintRow
+from store.columns import table
+
+_KEPT: Final = 4
+_columns = table(BlueprintRow).c
+_REVISIONS = sa.select(_columns.id, _columns.revision).order_by(_columns.id)
+_known: OrderedDict[str, Definitions] = OrderedDict()
+"""By what the revisions of all blueprints were: a revision never changes."""
+
+
+async def current(session: AsyncSession) -> Definitions:
+    """All blueprints as they are. The session only reads: what a transaction writes may never be committed."""
+    revisions = (await session.exec(_REVISIONS)).all()  # type: ignore[call-overload]
+    version = sha256(repr([tuple(row) for row in revisions]).encode()).hexdigest()
+    if version not in _known:
+        found: dict[str, Definition] = {}
+        for blueprint in await blueprints.listed(session):
+            try:
+                found[blueprint.identifier] = blueprint.definition
+            except InvalidRequest:
+                continue  # stored by a version with other rules: what it derives cannot be known
+        _known[version] = Definitions(found, version)
+        if len(_known) > _KEPT:
+            _known.popitem(last=False)
+    _known.move_to_end(version)
+    return _known[version]

@@ -1,0 +1,317 @@
+"""Search of the catalog: SQL selects what a query may find, and the predicate decides what SQL cannot tell."""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+from pydantic import JsonValue
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from domain import candidates
+from domain.candidates import Reference
+from domain.derived import derived
+from domain.entities import Entity
+from domain.matching import Operands, matches
+from domain.meta_names import with_dollars
+from domain.people_entities import identifier_of
+from domain.query_parts import asks_caller, blueprints_of, is_about, leaves, properties_of
+from domain.rule_values import Query, RelationEnd, Rule, ScorecardResult
+from domain.users import Caller
+from store import entities
+from store.catalog_tables import EntityRelationRow, ScorecardResultRow
+from store.columns import table
+from store.definitions import current
+from store.derived import Completing
+from store.entities import Stored
+from store.search_columns import Condition, among, unindexed
+from store.search_relations import Chains
+from store.search_sql import Compiler, Exact, Group, Node, Open, exact_parts, has_open, refuse_large
+from store.search_values import ENTITIES, Choice, choices
+
+AT_ONCE: Final = 500
+"""How many rows are read at a time."""
+
+_FEW: Final = 2_500
+"""Up to how many entities are rather read all and sorted than looked for one after another."""
+_TRIED: Final = 4
+"""How many parts of a query are tried for being so few."""
+_UNITED: Final = 100
+"""Of how many statements one of these may consist."""
+
+_QUICK: Final = 100
+"""Up to how many rules SQL is made of in place."""
+
+_BLUEPRINT: Final = ENTITIES.blueprint
+_EVERYTHING: Final = Query("and", ())
+_ARROWS: Final = table(EntityRelationRow).c
+_RESULTS: Final = table(ScorecardResultRow).c
+
+
+class Place(NamedTuple):
+    """Where a page ends: the last entity on it, whether or not that still exists when the next one is asked for."""
+
+    blueprint: str
+    identifier: str
+
+
+_Names = dict[tuple[Reference, str], dict[str, str | None]]
+"""Titles by entity and relation, and then by identifier."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of what a search finds, by blueprint and identifier."""
+
+    found: tuple[Stored, ...]
+    next: Place | None
+    """Where the next page begins; None if there is no more."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A query of one caller at one moment, ready to be asked in any session."""
+
+    _node: Node
+    _blueprints: Collection[str] | None
+    _by: Operands
+    _around: "_Around"
+    _complete: Completing
+    _wanted: Callable[[str], bool]
+    _asks_scorecards: bool
+    _asks_titles: bool
+
+    async def page(self, session: AsyncSession, *, after: Place | None = None, limit: int = AT_ONCE) -> Page:
+        """The first entities that it finds, or the first after a place."""
+        found: list[Stored] = []
+        here = after
+        size = max(AT_ONCE, limit) if has_open(self._node) else limit
+        few = await self._few(session)
+        if few is not None and not few:
+            return Page((), None)
+        while len(found) <= limit:
+            rows = await _all(session, self.statement(after_place(here), size + 1, few))
+            found += await self._confirmed(session, rows)
+            if len(rows) <= size:
+                break
+            last = rows[-1][1]
+            here = Place(last["blueprint"], last["identifier"])
+        kept = tuple(found[:limit])
+        last_one = kept[-1].entity if len(found) > limit else None
+        return Page(kept, Place(last_one.blueprint, last_one.identifier) if last_one else None)
+
+    async def holds(self, session: AsyncSession, blueprint: str, identifier: str) -> bool:
+        """Whether it finds this one entity."""
+        named = sa.and_(ENTITIES.blueprint == blueprint, ENTITIES.identifier == identifier)
+        return bool(await self._confirmed(session, await _all(session, self.statement(named, 1))))
+
+    async def _few(self, session: AsyncSession) -> Collection[str] | None:
+        """The ids of all that it finds, and of others, if they are known to be few.
+
+        Then reading these and sorting them is quick, and looking through the whole blueprint in its order is not; of
+        what is frequent the first come soon that way. Databases guess which is which, and often wrongly.
+        """
+        for choice in self._choices:
+            asked: Any = sa.union_all(*choice) if len(choice) > 1 else choice[0]
+            rows = await _all(session, asked.limit(_FEW + 1))
+            if len(rows) <= _FEW:
+                return {row[0] for row in rows}
+        return None
+
+    def statement(self, where: Condition, limit: int, few: Collection[str] | None = None) -> sa.Select[Any]:
+        """The rows that it may find, each with what is already known of it; `few` are ids if no other can be found."""
+        known = [part.condition.label(f"known_{number}") for number, part in enumerate(self._parts)]
+        found: sa.Select[Any] = sa.select(ENTITIES.id, ENTITIES.document, *known)
+        if few is not None:
+            where = sa.and_(among(ENTITIES.id, few), where)
+        if self._blueprints is not None:
+            where = sa.and_(among(_BLUEPRINT if few is None else unindexed(_BLUEPRINT), self._blueprints), where)
+        return found.where(self._condition, where).order_by(ENTITIES.blueprint, ENTITIES.identifier).limit(limit)
+
+    @cached_property
+    def _condition(self) -> Condition:
+        return self._node.condition
+
+    @property
+    def _choices(self) -> Sequence[Choice]:
+        return [one for one in choices(self._condition) if len(one) <= _UNITED][:_TRIED]
+
+    @cached_property
+    def _parts(self) -> Sequence[Exact]:
+        return tuple(exact_parts(self._node)) if has_open(self._node) else ()
+
+    async def _confirmed(self, session: AsyncSession, rows: Sequence[Any]) -> list[Stored]:
+        stored = [Stored(row[0], Entity.model_validate(row[1])) for row in rows]
+        if not has_open(self._node):
+            return stored
+        places = {id(part): number for number, part in enumerate(self._parts)}
+        known = [{part: bool(row[2 + number]) for part, number in places.items()} for row in rows]
+        truths = [_truth(self._node, each) for each in known]
+        doubtful = [number for number, truth in enumerate(truths) if truth is None]
+        whole = await self._completed(session, [stored[number] for number in doubtful])
+        around = replace(self._around, names=await self._named(session, [stored[number] for number in doubtful]))
+        for number, candidate in zip(doubtful, whole, strict=True):
+            asked = _Asked(candidate, self._by, around)
+            truths[number] = _truth(self._node, known[number], asked)
+        return [one for one, truth in zip(stored, truths, strict=True) if truth]
+
+    async def _completed(self, session: AsyncSession, rows: Sequence[Stored]) -> Sequence[candidates.Entity]:
+        if not rows:
+            return ()
+        whole = await self._complete(session, [row.entity for row in rows], wanted=self._wanted)
+        if not self._asks_scorecards:
+            return whole
+        results: dict[str, dict[str, JsonValue]] = {}
+        asked = sa.select(_RESULTS.entity_id, _RESULTS.scorecard, _RESULTS.document)
+        among_these = among(_RESULTS.entity_id, [row.id for row in rows])
+        for row_id, scorecard, document in await _all(session, asked.where(among_these)):
+            results.setdefault(row_id, {})[scorecard] = document
+        return [replace(one, scorecards=results.get(row.id, {})) for one, row in zip(whole, rows, strict=True)]
+
+    async def _named(self, session: AsyncSession, rows: Sequence[Stored]) -> _Names:
+        """The titles at the ends of the relations of these entities, if the query asks for any."""
+        found: _Names = {}
+        if not self._asks_titles or not rows:
+            return found
+        of = {row.id: Reference(row.entity.blueprint, row.entity.identifier) for row in rows}
+        leads = sa.and_(ENTITIES.blueprint == _ARROWS.target_blueprint, ENTITIES.identifier == _ARROWS.target)
+        asked = sa.select(_ARROWS.source_id, _ARROWS.relation, _ARROWS.target, ENTITIES.title).where(
+            leads, among(_ARROWS.source_id, list(of))
+        )
+        for row_id, relation, identifier, title in await _all(session, asked):
+            found.setdefault((of[row_id], relation), {})[identifier] = title
+        return found
+
+
+async def prepared(
+    session: AsyncSession,
+    query: Query | None,
+    *,
+    at: datetime,
+    caller: Caller,
+    complete: Completing,
+    blueprint: str | None = None,
+) -> Search:
+    """The search for what the query finds, of one blueprint or of all; without a query that is everything.
+
+    Raises:
+        InvalidRequest: the database would not take so much at once.
+        Unavailable: no process could be had to make what is derived of the caller's own entity.
+    """
+    query = query or _EVERYTHING
+    definitions = await current(session)
+    known = definitions.all
+    wanted = {blueprint} if blueprint is not None else blueprints_of(query)
+    asked = known if wanted is None else {name: known[name] for name in wanted if name in known}
+    declared = {name for one in asked.values() for name in (*one.properties, *derived(one))}
+    query = with_dollars(query, declared)
+    wanted_names, rules = properties_of(query), leaves(query)
+    around = _Around()
+    if any(map(asks_caller, rules)):
+        around = await _Around.of(session, caller, complete, wanted_names)
+    by = Operands(at, caller, around)
+    compiler = Compiler(definitions, asked, by, Chains(known, by))
+    # Thousands of rules take seconds, and others want to be served meanwhile.
+    node = compiler.compiled(query) if len(rules) <= _QUICK else await asyncio.to_thread(compiler.compiled, query)
+    search = Search(
+        _node=node,
+        _blueprints=wanted,
+        _by=by,
+        _around=around,
+        _complete=complete,
+        _wanted=wanted_names,
+        _asks_scorecards=any(is_about(ScorecardResult, rule) for rule in rules),
+        _asks_titles=any(is_about(RelationEnd, rule) for rule in rules),
+    )
+    statement = search.statement(sa.true(), AT_ONCE)
+    if len(rules) <= _QUICK:
+        refuse_large(statement)
+    else:
+        await asyncio.to_thread(refuse_large, statement)
+    return search
+
+
+@dataclass(frozen=True)
+class _Around:
+    """What the predicate asks beyond one entity. Chains of relations are SQL's, so nobody follows them here."""
+
+    me: candidates.Entity | None = None
+    mine: Sequence[candidates.Entity] = ()
+    names: _Names = field(default_factory=dict)
+
+    @classmethod
+    async def of(
+        cls, session: AsyncSession, caller: Caller, complete: Completing, wanted: Callable[[str], bool]
+    ) -> "_Around":
+        """The caller's own entity and those of the caller's teams, as far as there are such."""
+        if caller.user is None:
+            return cls()
+        me = await entities.find(session, "_user", identifier_of(caller.user.email))
+        names = [str(identifier_of(name)) for name in caller.user.teams]
+        named = sa.and_(ENTITIES.blueprint == "_team", among(ENTITIES.identifier, names))
+        rows = await _all(session, sa.select(ENTITIES.document).where(named))
+        teams = {str(entity.identifier): entity for entity in (Entity.model_validate(row[0]) for row in rows)}
+        mine = [teams[name] for name in names if name in teams]
+        whole = await complete(session, [*([me.entity] if me else []), *mine], wanted=wanted)
+        return cls(whole[0], whole[1:]) if me else cls(None, whole)
+
+    def targets(self, of: Reference, *, relation: str | None = None, required: bool | None = None) -> Sequence[Any]:
+        return ()
+
+    def sources(self, of: Reference, *, relation: str | None = None, required: bool | None = None) -> Sequence[Any]:
+        return ()
+
+    def titles(self, of: Reference, relation: str) -> Mapping[str, str | None]:
+        return self.names.get((of, relation), {})
+
+    def user(self, caller: Caller) -> candidates.Entity | None:
+        return self.me
+
+    def teams(self, caller: Caller) -> Sequence[candidates.Entity]:
+        return self.mine
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The predicate over one entity."""
+
+    entity: candidates.Entity
+    by: Operands
+    around: _Around
+
+    def holds(self, rule: Rule) -> bool:
+        query = Query("and", (rule,))
+        return matches(query, self.entity, at=self.by.at, caller=self.by.caller, catalog=self.around)
+
+
+def _truth(node: Node, known: Mapping[int, bool], asked: _Asked | None = None) -> bool | None:
+    """Whether the node holds; None if that takes the predicate, and it is not there."""
+    match node:
+        case Exact():
+            return known[id(node)]
+        case Open(rule):
+            return asked.holds(rule) if asked else None
+        case Group(combinator, parts):
+            decisive = combinator == "or"
+            open_parts = False
+            for part in parts:
+                truth = _truth(part, known, asked)
+                if truth is decisive:
+                    return decisive
+                open_parts |= truth is None
+            return None if open_parts else not decisive
+
+
+async def _all(session: AsyncSession, statement: sa.Select[Any]) -> Sequence[Any]:
+    rows: Sequence[Any] = (await session.exec(statement)).all()  # type: ignore[call-overload]
+    return rows
+
+
+def after_place(place: Place | None) -> Condition:
+    """Whether the row comes after the place."""
+    if place is None:
+        return sa.true()
+    return sa.tuple_(ENTITIES.blueprint, ENTITIES.identifier) > sa.tuple_(*map(sa.literal, place))

@@ -1,0 +1,182 @@
+"""Who may write entities: the lists of blueprints, and what each kind of write needs."""
+
+from typing import Any
+
+import pytest
+
+from domain.blueprint_permissions import BlueprintPermissions, BlueprintPermissionsPatch, refuse
+from domain.blueprints import parsed
+from domain.entities import Entity
+from domain.errors import Forbidden, InvalidRequest
+from domain.users import Caller, User
+from tests.store.conftest import AT
+
+NOBODY: dict[str, Any] = {"roles": [], "users": [], "teams": [], "ownedByTeam": False}
+ADMINS = {**NOBODY, "roles": ["Admin"]}
+MEMBERS = {"roles": ["Member"]}
+SERVICE = parsed(
+    {
+        "identifier": "service",
+        "schema": {"properties": {"tier": {"type": "number"}, "cost": {"type": "number"}}},
+        "relations": {"domain": {"target": "domain"}},
+    }
+)
+
+
+def person(*roles: str, teams: tuple[str, ...] = ("sre",)) -> Caller:
+    user = User(id="u", email="m@x.io", roles=roles or ("Member",), teams=teams, created_at=AT, updated_at=AT)
+    return Caller("org", "client", user=user)
+
+
+def entity(**values: Any) -> Entity:
+    known: dict[str, Any] = {
+        "identifier": "cart", "title": "Cart", "blueprint": "service", "team": ("sre",), "properties": {"tier": 1},
+        "relations": {}, "created_at": AT, "created_by": "u", "updated_at": AT, "updated_by": "u",
+    }  # fmt: skip
+    return Entity(**{**known, **values})
+
+
+def permissions(**said: Any) -> BlueprintPermissions:
+    patch = BlueprintPermissionsPatch.model_validate({"entities": said})
+    return BlueprintPermissions().of(SERVICE).patched(patch)
+
+
+CART = entity()
+
+
+def test_at_first_there_is_a_block_for_everything_and_only_admins_are_in_them() -> None:
+    properties = ["tier", "cost", "$identifier", "$title", "$icon", "$team"]
+    assert BlueprintPermissions().of(SERVICE).document() == {
+        "entities": {
+            "register": ADMINS,
+            "unregister": ADMINS,
+            "update": ADMINS,
+            "updateProperties": dict.fromkeys(properties, ADMINS),
+            "updateRelations": {"domain": ADMINS},
+        }
+    }
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, CART), (CART, None), (CART, entity(title="x")), (CART, CART)])
+@pytest.mark.parametrize(
+    ("caller", "may"),
+    [(person("Admin"), True), (Caller("org", "client", machine=True), True), (person(), False)],
+    ids=["admin", "machine", "member"],
+)
+def test_admins_and_machines_may_do_everything_and_others_nothing_that_nobody_gave_them(
+    caller: Caller, may: bool, before: Entity | None, after: Entity | None
+) -> None:
+    nobody = permissions(**{key: {"roles": []} for key in ("register", "unregister", "update")})
+    if may:
+        refuse(nobody, caller, before, after)
+    else:
+        with pytest.raises(Forbidden, match=r"m@x\.io .*'service'"):
+            refuse(nobody, caller, before, after)
+
+
+@pytest.mark.parametrize("given", [MEMBERS, {"roles": ["mEMBER"]}, {"users": ["M@X.io"]}, {"teams": ["sre", "b"]}])
+@pytest.mark.parametrize(
+    ("needed", "before", "after"),
+    [("register", None, CART), ("unregister", CART, None), ("update", CART, entity(properties={"any": 1}))],
+)
+def test_one_hit_is_enough_and_is_for_that_one_thing(
+    given: dict[str, Any], needed: str, before: Entity | None, after: Entity | None
+) -> None:
+    refuse(permissions(**{needed: given}), person(), before, after)
+    others = {"register", "unregister", "update"} - {needed}
+    with pytest.raises(Forbidden, match=f"entities.{needed}"):
+        refuse(permissions(**dict.fromkeys(others, given)), person(), before, after)
+
+
+@pytest.mark.parametrize(
+    ("given", "change", "missing"),
+    [
+        ({"updateProperties": {"tier": MEMBERS}}, {"properties": {"tier": 2}}, None),
+        ({"updateProperties": {"tier": MEMBERS}}, {"properties": {"tier": 2, "cost": 1}}, "updateProperties.cost"),
+        ({"updateProperties": {"tier": MEMBERS}}, {"properties": {"tier": 1, "cost": None}}, "updateProperties.cost"),
+        ({"updateProperties": {"tier": MEMBERS}}, {"properties": {"tier": 1, "new": 1}}, "updateProperties.new"),
+        ({"updateProperties": {"tier": MEMBERS}}, {"title": "x"}, "updateProperties.$title"),
+        ({"updateProperties": {"$title": MEMBERS}}, {"title": "x"}, None),
+        ({"updateProperties": {"$team": MEMBERS}}, {"team": ()}, None),
+        ({"updateProperties": {"tier": MEMBERS}}, {"relations": {"domain": "shop"}}, "updateRelations.domain"),
+        ({"updateRelations": {"domain": MEMBERS}}, {"relations": {"domain": "shop"}}, None),
+        ({"updateRelations": {"domain": MEMBERS}}, {}, None),
+        ({"update": MEMBERS, "updateProperties": {"tier": NOBODY}}, {"properties": {"tier": 2}}, None),
+    ],
+)
+def test_a_change_needs_update_or_the_block_of_everything_that_changes(
+    given: dict[str, Any], change: dict[str, Any], missing: str | None
+) -> None:
+    if missing is None:
+        refuse(permissions(**given), person(), CART, entity(**change))
+    else:
+        with pytest.raises(Forbidden) as refusal:
+            refuse(permissions(**given), person(), CART, entity(**change))
+        assert f"entities.{missing}" in str(refusal.value)
+        assert "updateProperties.tier" not in str(refusal.value), "only what is missing is named"
+
+
+def test_a_team_owns_what_was_its_own_before_and_registers_what_is_its_own_afterwards() -> None:
+    owners = permissions(**{key: {"ownedByTeam": True} for key in ("register", "unregister", "update")})
+    foreign = entity(team=("web",), title="x")
+    refuse(owners, person(), None, CART)
+    refuse(owners, person(), CART, foreign)
+    refuse(owners, person(), CART, None)
+    for before, after in ((None, foreign), (foreign, CART), (foreign, None)):
+        with pytest.raises(Forbidden, match="no team of theirs owns"):
+            refuse(owners, person(), before, after)
+
+
+def test_a_policy_lets_nobody_through_but_admins() -> None:
+    given = permissions(register={"roles": ["Member"], "policy": {"combinator": "and", "rules": []}})
+    assert given.document()["entities"]["register"]["policy"] == {"combinator": "and", "rules": []}  # type: ignore[index, call-overload]
+    refuse(given, person("Admin"), None, CART)
+    with pytest.raises(Forbidden, match="policies are not available"):
+        refuse(given, person(), None, CART)
+
+
+def test_a_patch_replaces_the_lists_it_names_and_null_says_nothing() -> None:
+    first = permissions(register={"users": ["b@x.io", "a@x.io", "b@x.io"], "policy": {}}, read=MEMBERS)
+    patch = BlueprintPermissionsPatch.model_validate(
+        {
+            "entities": {
+                "register": {"roles": [], "users": None, "teams": None, "ownedByTeam": None},
+                "updateProperties": {"tier": {"ownedByTeam": True}, "cost": None},
+                "updateRelations": None,
+                "unregister": None,
+            }
+        }
+    )
+    found: Any = first.patched(patch).document()["entities"]
+    assert found["register"] == {
+        "roles": [], "users": ["a@x.io", "b@x.io"], "teams": [], "ownedByTeam": False, "policy": {},
+    }  # fmt: skip
+    assert found["updateProperties"]["tier"] == {**ADMINS, "ownedByTeam": True}
+    assert found["updateProperties"]["cost"] == found["unregister"] == ADMINS
+    assert found["read"] == {**NOBODY, "roles": ["Member"]}
+    cleared = BlueprintPermissionsPatch.model_validate({"entities": {"register": {"policy": None}}})
+    assert "policy" not in first.patched(cleared).document()["entities"]["register"]  # type: ignore[index, call-overload, operator]
+
+
+def test_a_patch_names_only_what_the_blueprint_has() -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        permissions(updateProperties={"x.y": MEMBERS, "tier": MEMBERS}, updateRelations={"tier": MEMBERS})
+    assert str(refusal.value) == (
+        'entities.updateProperties["x.y"]: the blueprint has no such property; '
+        "entities.updateRelations.tier: the blueprint has no such relation"
+    )
+
+
+def test_permissions_follow_keys_and_forget_those_that_go() -> None:
+    given = permissions(updateProperties={"tier": MEMBERS, "cost": MEMBERS}, updateRelations={"domain": MEMBERS})
+    after = parsed(
+        {
+            "identifier": "service",
+            "schema": {"properties": {"level": {"type": "number"}, "new": {"type": "number"}}},
+            "relations": {"of": {"target": "domain"}},
+        }
+    )
+    found: Any = given.of(after, {"tier": "level", "domain": "of"}).document()["entities"]
+    assert found["updateProperties"]["level"]["roles"] == found["updateRelations"]["of"]["roles"] == ["Member"]
+    assert found["updateProperties"]["new"] == ADMINS
+    assert "cost" not in found["updateProperties"]
