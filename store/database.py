@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Executable, literal
+from sqlalchemy import Executable, Table, literal
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -120,6 +120,30 @@ Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 async def execute(session: AsyncSession, statement: Executable, parameters: Parameters) -> Any:
     """The result of a statement that was made beforehand and asks by key, in the transaction of the session."""
     return await session.run_sync(_execute, statement, parameters)
+
+
+class PlainInsert:
+    """An INSERT of rows of text and numbers: the driver gets them as they are, which is most of the time of many."""
+
+    def __init__(self, into: Table, *columns: str) -> None:
+        names = ", ".join(into.columns[name].name for name in columns)
+        head = f"INSERT INTO {into.name} ({names}) VALUES"
+        self._sqlite = f"{head} ({', '.join('?' for _ in columns)})"
+        self._server = f"{head} ({', '.join(f'${number}' for number in range(1, len(columns) + 1))})"
+
+    def run(self, session: Session, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert the rows; each has a value for each column."""
+        connection = session.connection()
+        sql = self._sqlite if connection.dialect.name == "sqlite" else self._server
+        connection.exec_driver_sql(sql, list(rows))
+
+
+async def plainly(
+    session: AsyncSession, statement: PlainInsert, rows: Sequence[tuple[Any, ...]], *, in_place: bool
+) -> None:
+    """Insert the rows in the transaction of the session; `in_place` is for few, see `store.sqlite`."""
+    run = session.run_sync if in_place else getattr(session, "run_aside", session.run_sync)
+    await run(statement.run, rows)
 
 
 def _execute(session: Session, statement: Executable, parameters: Parameters) -> Any:

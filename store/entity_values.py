@@ -11,10 +11,10 @@ from domain.entities import Entity
 from domain.indexed_values import Entry, difference, entries
 from store.catalog_tables import EntityValueRow
 from store.columns import table
-from store.database import execute
+from store.database import PlainInsert, execute, plainly
 
 _ROWS: Final = table(EntityValueRow)
-_INSERT: Final = sa.insert(_ROWS)
+_INSERT: Final = PlainInsert(_ROWS, "name", "head", "number", "entity_id", "place", "kind", "whole", "moment")
 _FORGET: Final = sa.delete(_ROWS).where(
     _ROWS.c.name == sa.bindparam("of_name"),
     _ROWS.c.head == sa.bindparam("of_head"),
@@ -22,7 +22,7 @@ _FORGET: Final = sa.delete(_ROWS).where(
     _ROWS.c.entity_id == sa.bindparam("of_entity"),
     _ROWS.c.place == sa.bindparam("of_place"),
 )
-_IN_ORDER: Final = itemgetter("name", "head", "number", "entity_id", "place")
+_KEY: Final = itemgetter(0, 1, 2, 3, 4)
 _MANY: Final = 2_000
 """From how many rows on writing them is not done in place: other requests would wait."""
 
@@ -35,7 +35,7 @@ async def keep(session: AsyncSession, row_id: str, before: Entity | None, after:
 async def keep_all(session: AsyncSession, several: Iterable[tuple[str, Entity | None, Entity | None]]) -> None:
     """The same for several rows, each once."""
     forgotten: list[dict[str, object]] = []
-    found: list[dict[str, object]] = []
+    found: list[tuple[object, ...]] = []
     for row_id, before, after in several:
         gone, new = difference(_of(before), _of(after))
         forgotten += [
@@ -43,17 +43,14 @@ async def keep_all(session: AsyncSession, several: Iterable[tuple[str, Entity | 
             for name, head, number, place, *_ in gone
         ]
         found += [
-            {
-                "name": name, "head": head, "number": number, "entity_id": row_id, "place": place, "kind": kind,
-                "whole": whole, "moment": moment,
-            }
+            (name, head, number, row_id, place, kind, whole, moment)
             for name, head, number, place, kind, whole, moment in new
-        ]  # fmt: skip
+        ]
     if forgotten:
         await _run(session, _FORGET, forgotten)
     if found:
-        found.sort(key=_IN_ORDER)  # neighbours are on one page
-        await _run(session, _INSERT, found)
+        found.sort(key=_KEY)  # neighbours are on one page
+        await plainly(session, _INSERT, found, in_place=len(found) < _MANY)
 
 
 async def _run(session: AsyncSession, statement: Any, rows: Sequence[Mapping[str, object]]) -> None:

@@ -21,7 +21,13 @@ _BUSY_MILLISECONDS = 10_000
 _CONNECTIONS = 16
 _CONNECTIONS_BESIDE = 4
 _Result = TypeVar("_Result")
-_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "wal_autocheckpoint=4000",  # pages; an import touches the same ones again and again
+    "cache_size=-8000",  # KiB
+)
 
 
 class SqliteFile:
@@ -121,7 +127,7 @@ class _LocalSession(AsyncSession):
         def read() -> Any:
             result = self.sync_session.exec(statement, **options)
             rows = getattr(result, "_real_result", None) or result
-            if isinstance(rows, CursorResult) and rows.returns_rows:
+            if isinstance(rows, CursorResult) and rows.returns_rows and rows.cursor is not None:
                 # SQLite looks for each row when it is fetched, so this is where the time goes.
                 rows.cursor_strategy = FullyBufferedCursorFetchStrategy(rows.cursor)
             return result
@@ -131,6 +137,10 @@ class _LocalSession(AsyncSession):
     async def run_sync(self, fn: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """What the function makes of the plain session."""
         return fn(self.sync_session, *arguments, **options)
+
+    async def run_aside(self, fn: Callable[..., Any], *arguments: Any) -> Any:
+        """The same in a thread, for what takes long."""
+        return await self._elsewhere(lambda: fn(self.sync_session, *arguments))
 
 
 def _engine(url: str, **options: Any) -> Engine:
