@@ -101,13 +101,13 @@ class Batch:
         await self._rows.write(self._session)
         written = self._written
         self._new_rows()
-        for blueprint in {each.identifier: each for each, _, _ in written}.values():
-            if await scorecards.defined(self._session, blueprint.identifier):
-                for of, before, after in written:
-                    if of is blueprint:
-                        await scorecards.settle(
-                            self._session, of, before, after, writer=self._writer, complete=self._complete
-                        )
+        names = {blueprint.identifier for blueprint, _, _ in written}
+        judged = {name for name in names if await scorecards.defined(self._session, name)}
+        for blueprint, before, after in written:
+            if blueprint.identifier in judged:
+                await scorecards.settle(
+                    self._session, blueprint, before, after, writer=self._writer, complete=self._complete
+                )
 
     async def _add(self, before: Stored | None, entity: Entity) -> None:
         absent = await self._creatable(entity)
@@ -172,7 +172,7 @@ class Batch:
         stored = self._rows.replace(kind, before, entity) if before else self._rows.create(kind, entity)
         self._exists[entity.blueprint, entity.identifier] = True
         self._written.append((blueprint, before, entity))
-        if blueprint is self._blueprint:
+        if blueprint.identifier == self._kind.identifier:
             self._names.add(entity.identifier)
             self._found[entity.identifier] = stored
 
