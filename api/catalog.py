@@ -1,6 +1,6 @@
 """What routes that write to the catalog share: who may, and for whom."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Annotated, TypeVar
 
@@ -10,13 +10,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.auth import Caller
 from api.services import ApiServices, Now
 from api.visibility import require_reporter, visible
-from domain import candidates
 from domain.audit import MAX_USER_AGENT, origin_of
-from domain.entities import Author, Entity
+from domain.entities import Author
 from domain.errors import EntityRunExhausted
 from domain.runs import RunStatus
-from store import derived, runs
-from store.derived import Completing
+from store import runs
 from store.entities import Writer
 
 _Result = TypeVar("_Result")
@@ -30,23 +28,6 @@ async def _writer(
 
 CatalogWriter = Annotated[Writer, Depends(_writer)]
 """On whose behalf a route writes, and whose permissions decide; `run_id` in the query ties the write to a run."""
-
-
-def completing(services: ApiServices) -> Completing:
-    """How entities that are being written get what is derived from others: as these were committed last.
-
-    What is read in a transaction that may not be committed must not be remembered, so it is asked in a session of its
-    own.
-    """
-
-    async def complete(
-        session: AsyncSession, entities: Sequence[Entity], *, wanted: Callable[[str], bool] = lambda name: True
-    ) -> Sequence[candidates.Entity]:
-        async with services.database.beside() as reading:
-            now = services.now()
-            return await derived.complete(reading, entities, evaluate=services.evaluate, at=now, wanted=wanted)
-
-    return complete
 
 
 async def written(

@@ -11,7 +11,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api import refusals
 from api.auth import AuthenticatedRoute, Caller
-from api.catalog import CatalogWriter, completing, written
+from api.catalog import CatalogWriter, written
+from api.completing import completing_written
 from api.errors import responses, status_of
 from api.reading import Reading, ReadingOptions, shown
 from api.services import ApiServices, Services
@@ -79,7 +80,7 @@ async def create_entity(
     async def write(session: AsyncSession, writer: CatalogWriter) -> tuple[Blueprint, Put]:
         found = await blueprints.get(session, blueprint, to_use=True)
         done = await catalog.put(
-            session, found, request, options, generated=new("e"), writer=writer, complete=completing(services)
+            session, found, request, options, generated=new("e"), writer=writer, complete=completing_written(services)
         )
         return found, done
 
@@ -112,7 +113,7 @@ async def create_entities(
             options,
             generated=[new("e") for _ in requests],
             writer=writer,
-            complete=completing(services),
+            complete=completing_written(services),
         )
 
     done: list[JsonValue] = []
@@ -228,7 +229,7 @@ async def _changed(
             request,
             how=how,
             writer=writer,
-            complete=completing(services),
+            complete=completing_written(services),
             create_missing=create_missing,
         )
         return found, entity

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request
 from pydantic import JsonValue
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.catalog import completing, written
+from api.catalog import written
+from api.completing import completing_written
 from api.errors import responses
 from api.incoming_webhooks import PATH
 from api.services import ApiServices, Services
@@ -80,7 +81,7 @@ async def _applied(webhook: IncomingWebhook, event: Event, services: ApiServices
 
     async def write(session: AsyncSession, writer: Writer) -> Counts:
         return await incoming_webhooks.apply(
-            session, webhook, event_id, found, writer=writer, complete=completing(services)
+            session, webhook, event_id, found, writer=writer, complete=completing_written(services)
         )
 
     return event_id, await written(services, Writer(author, webhook.identifier), write)

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.auth import AdminCaller, AuthenticatedRoute, Caller
-from api.catalog import completing
+from api.completing import completing_written
 from api.errors import responses
 from api.services import ApiServices, Services
 from domain.blueprints import Blueprint
@@ -144,7 +144,7 @@ async def _written(
             raise InvalidRequest(f"blueprint: {blueprint} shows what scorecards say, and has none itself")
         at = services.now()
         writer = Writer(Author(caller.id, at, ""), Source.API)
-        return await work(session, of, writer, completing(services))
+        return await work(session, of, writer, completing_written(services))
 
     return await services.database.transact(locked)
 

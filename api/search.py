@@ -5,7 +5,6 @@ import binascii
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Body, Query
@@ -14,15 +13,15 @@ from pydantic import AwareDatetime, Field
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.auth import AuthenticatedRoute, Caller
+from api.completing import completing
 from api.errors import responses
 from api.reading import Reading, ReadingOptions, shown
 from api.services import ApiServices, Now, Services
-from domain import candidates, rules
+from domain import rules
 from domain.documents import Document
-from domain.entities import Entity
 from domain.errors import InvalidRequest, NotFound
 from domain.models import Written
-from store import blueprints, derived, search
+from store import blueprints, search
 from store.datasources import Datasource
 from store.search import AT_ONCE, Page, Place
 
@@ -57,17 +56,6 @@ class DatasourceSearch(Written):
 
 class _Source(Protocol):
     async def page(self, session: AsyncSession, *, after: Place | None = None, limit: int = AT_ONCE) -> Page: ...
-
-
-def completing(services: ApiServices, at: datetime) -> derived.Completing:
-    """What makes entities complete for the rules that ask for derived properties."""
-
-    async def complete(
-        session: AsyncSession, entities: Sequence[Entity], *, wanted: Callable[[str], bool] = lambda name: True
-    ) -> Sequence[candidates.Entity]:
-        return await derived.complete(session, entities, evaluate=services.evaluate, at=at, wanted=wanted)
-
-    return complete
 
 
 @router.post("/v1/entities/search", responses=responses())

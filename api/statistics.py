@@ -6,8 +6,8 @@ from fastapi import APIRouter
 from pydantic import JsonValue
 
 from api.auth import AuthenticatedRoute, Caller
+from api.completing import completing
 from api.errors import responses
-from api.search import completing
 from api.services import Now, Services
 from domain import rules
 from domain.documents import Document

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from api.catalog import completing
+from api.completing import completing
 from api.reading import shown
 from api.services import ApiServices
 from domain.actions import Action
@@ -29,6 +29,11 @@ async def target(
         if condition is None or not condition.rules:
             return Target(document, meets_condition=True)
         asked = await search.prepared(
-            session, condition.query(), at=at, caller=caller, complete=completing(services), blueprint=action.blueprint
+            session,
+            condition.query(),
+            at=at,
+            caller=caller,
+            complete=completing(services, at),
+            blueprint=action.blueprint,
         )
         return Target(document, await asked.holds(session, action.blueprint, stored.entity.identifier))

@@ -126,6 +126,11 @@ class Definition(Verbatim):
         return self.structure.properties
 
     @property
+    def schemas(self) -> dict[str, Document]:
+        """The schema of each of those properties."""
+        return {key: each.document for key, each in self.properties.items()}
+
+    @property
     def required(self) -> list[str]:
         """The properties that every entity must have."""
         return self.structure.required

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from pydantic import JsonValue
 
+from domain import entities
 from domain.documents import Document
 from domain.times import iso
 from domain.users import Caller
@@ -63,6 +64,25 @@ class Entity:
     def value(self, name: str) -> JsonValue:
         """The property, or with `$` what every entity has."""
         return self.meta(name) if name.startswith("$") else self.properties.get(name)
+
+
+def as_stored(entity: entities.Entity, *, schemas: Mapping[str, Document] | None = None) -> Entity:
+    """What rules can ask of an entity without what is derived; `schemas` are those of its blueprint."""
+    return Entity(
+        identifier=entity.identifier,
+        blueprint=entity.blueprint,
+        created_at=entity.created_at,
+        updated_at=entity.updated_at,
+        title=entity.title,
+        icon=entity.icon,
+        team=entity.team,
+        properties=entity.properties,
+        relations={name: list(one) if isinstance(one, tuple) else one for name, one in entity.relations.items()},
+        created_by=entity.created_by,
+        updated_by=entity.updated_by,
+        datasource=entity.datasource,
+        schemas=schemas or {},
+    )
 
 
 class Catalog(Protocol):

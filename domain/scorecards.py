@@ -10,7 +10,7 @@ from typing import Annotated, Final, TypeAlias
 
 from pydantic import BeforeValidator, JsonValue
 
-from domain import blueprints, entities
+from domain import blueprints
 from domain.candidates import Entity
 from domain.documents import Document
 from domain.errors import InvalidRequest
@@ -197,25 +197,6 @@ def revised(before: Scorecard, definition: Definition, *, at: datetime, by: str)
     if json.dumps(definition.document) == json.dumps(written(before.document)):
         return before
     return replace(before, identifier=definition.identifier, document=definition.document, updated_at=at, updated_by=by)
-
-
-def candidate(entity: entities.Entity, kind: blueprints.Definition) -> Entity:
-    """What rules can ask of a stored entity, without what is derived from others."""
-    return Entity(
-        identifier=entity.identifier,
-        blueprint=entity.blueprint,
-        created_at=entity.created_at,
-        updated_at=entity.updated_at,
-        title=entity.title,
-        icon=entity.icon,
-        team=entity.team,
-        properties=entity.properties,
-        relations={name: list(one) if isinstance(one, tuple) else one for name, one in entity.relations.items()},
-        created_by=entity.created_by,
-        updated_by=entity.updated_by,
-        datasource=entity.datasource,
-        schemas={name: each.document for name, each in kind.properties.items()},
-    )
 
 
 def evaluated(scorecard: Scorecard, entity: Entity, *, at: datetime) -> Result | None:

@@ -129,7 +129,7 @@ class _Reading:
         blueprint = entity.blueprint
         kinds = self._definitions.derived(blueprint)
         made = {key: found[node].get(entity.identifier) for key in kinds if (node := Node(blueprint, key)) in found}
-        whole = _bare(entity, schemas=self._definitions.schemas(blueprint))
+        whole = candidates.as_stored(entity, schemas=self._definitions.schemas(blueprint))
         stored = {key: value for key, value in entity.properties.items() if key not in kinds} if kinds else {}
         if kinds:
             whole = replace(whole, properties=stored | made)
@@ -173,7 +173,7 @@ class _Reading:
                 await self._fetch(node.blueprint, identifiers)
                 for one in identifiers:
                     entity = self._entities[Reference(node.blueprint, one)]
-                    values[one] = _bare(entity).value(node.name) if entity else None
+                    values[one] = candidates.as_stored(entity).value(node.name) if entity else None
 
     def _asked(self, node: Node) -> aggregations.Completed:
         """What an aggregation can ask of the entities it is made of."""
@@ -304,27 +304,6 @@ def seen_by_jq(entity: candidates.Entity) -> Document:
         "properties": dict(entity.properties),
         "relations": dict(entity.relations),
     }
-
-
-def _bare(entity: Entity, *, schemas: Mapping[str, Document] | None = None) -> candidates.Entity:
-    """The entity as it is stored."""
-    return candidates.Entity(
-        identifier=entity.identifier,
-        blueprint=entity.blueprint,
-        created_at=entity.created_at,
-        updated_at=entity.updated_at,
-        title=entity.title,
-        icon=entity.icon,
-        team=entity.team,
-        properties=entity.properties,
-        relations={
-            name: list(value) if isinstance(value, tuple) else value for name, value in entity.relations.items()
-        },
-        created_by=entity.created_by,
-        updated_by=entity.updated_by,
-        datasource=entity.datasource,
-        schemas=schemas or {},
-    )
 
 
 def _flat(values: Iterable[JsonValue]) -> list[JsonValue]:

@@ -10,6 +10,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.blueprints import Blueprint
+from domain.candidates import as_stored
 from domain.entities import Entity, EntityId, Kind
 from domain.errors import NotFound
 from domain.scorecard_blueprints import (
@@ -23,7 +24,7 @@ from domain.scorecard_blueprints import (
     of_scorecard,
     results_named,
 )
-from domain.scorecards import Result, Scorecard, candidate, evaluated
+from domain.scorecards import Result, Scorecard, evaluated
 from store import blueprints, entities
 from store.catalog_tables import EntityRow, ScorecardResultRow
 from store.columns import table
@@ -101,7 +102,8 @@ async def evaluate(
     if found and any(scorecard.definition.asks_for_derived(kind) for scorecard in scorecards):
         seen = await complete(session, found)
     else:
-        seen = [candidate(entity, kind) for entity in found]
+        schemas = kind.schemas
+        seen = [as_stored(entity, schemas=schemas) for entity in found]
     return [
         {
             scorecard.identifier: result

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import blueprints, entities
+from domain.candidates import as_stored
 from domain.documents import Document
 from domain.entities import Author, Kind
 from domain.errors import InvalidRequest
 from domain.scorecard_blueprints import SCORECARD_BLUEPRINTS, named, of_result
-from domain.scorecards import MAX_RULES, Scorecard, candidate, evaluated, parsed, parsed_all, revised
+from domain.scorecards import MAX_RULES, Scorecard, evaluated, parsed, parsed_all, revised
 
 AT = datetime(2026, 1, 5, 10, tzinfo=UTC)
 READINESS = """{
@@ -84,7 +85,7 @@ def entity(*, identifier: str = "cart", team: tuple[str, ...] = (), **properties
 
 
 def outcome(document: Document, of: entities.Entity, at: datetime = AT) -> Any:
-    return evaluated(kept(document), candidate(of, KIND), at=at)
+    return evaluated(kept(document), as_stored(of, schemas=KIND.schemas), at=at)
 
 
 def refusal(document: Any) -> str:

@@ -14,12 +14,13 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain import candidates
 from domain.blueprints import Blueprint, BlueprintId
+from domain.candidates import as_stored
 from domain.documents import Document
 from domain.entities import Author, Entity, EntityRequest, Kind, Writing, changed, created
 from domain.errors import IdentifierTaken, InterlockError, NotFound
 from domain.identifiers import new
 from domain.scorecard_blueprints import SCORECARD_BLUEPRINTS, named
-from domain.scorecards import Scorecard, ScorecardId, candidate, evaluated, parsed, revised
+from domain.scorecards import Scorecard, ScorecardId, evaluated, parsed, revised
 from store import blueprints, entities, scorecards
 from store.catalog_tables import ScorecardResultRow, ScorecardRow
 from store.database import Database
@@ -72,7 +73,7 @@ def make_scorecard(document: Document = READINESS) -> Scorecard:
 
 async def complete(_: AsyncSession, found: Sequence[Entity]) -> list[candidates.Entity]:
     """As if everything were related to something of tier 1."""
-    whole = [candidate(one, BLUEPRINT.definition) for one in found]
+    whole = [as_stored(one, schemas=BLUEPRINT.definition.schemas) for one in found]
     return [replace(one, properties={**one.properties, "tier": 1}) for one in whole]
 
 
@@ -396,7 +397,10 @@ async def test_results_are_those_of_the_entities_and_definitions_whoever_writes_
     async with system.read() as session:
         cards = await scorecards.listed(session)
     expected: dict[str, Any] = {
-        name: {card.identifier: evaluated(card, candidate(entity, BLUEPRINT.definition), at=AT) for card in cards}
+        name: {
+            card.identifier: evaluated(card, as_stored(entity, schemas=BLUEPRINT.definition.schemas), at=AT)
+            for card in cards
+        }
         for name, entity in found.items()
         if cards
     }
