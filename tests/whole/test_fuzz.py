@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.processes import Dev, Stack
 
-EXAMPLES = os.environ.get("INTERLOCK_FUZZ_EXAMPLES", "6")
+EXAMPLES = os.environ.get("INTERLOCK_FUZZ_EXAMPLES", "2")
 SEED = os.environ.get("INTERLOCK_FUZZ_SEED", "1")
 CHECKS = (
     "not_a_server_error",
@@ -60,8 +60,8 @@ WEBHOOK = {
 }
 
 
-@pytest.mark.parametrize("who", ["the organization", "a member"])
-async def test_every_answer_is_one_that_the_document_knows(tmp_path: Path, who: str) -> None:
+@pytest.mark.parametrize(("who", "phases"), [("the organization", "coverage,fuzzing"), ("a member", "fuzzing")])
+async def test_every_answer_is_one_that_the_document_knows(tmp_path: Path, who: str, phases: str) -> None:
     async with Dev(tmp_path) as stack, httpx.AsyncClient(base_url=stack.url, timeout=30) as api:
         token = await _token(api, stack)
         api.headers["Authorization"] = f"Bearer {token}"
@@ -73,7 +73,7 @@ async def test_every_answer_is_one_that_the_document_knows(tmp_path: Path, who: 
             str(Path(sys.prefix, "bin", "schemathesis")),
             *("--config-file", str(tmp_path / "schemathesis.toml"), "run", f"{stack.url}/openapi.json"),
             *("--header", f"Authorization: Bearer {token}", "--checks", ",".join(CHECKS)),
-            *("--phases", "coverage,fuzzing", "--max-examples", EXAMPLES, "--seed", SEED),
+            *("--phases", phases, "--max-examples", EXAMPLES, "--seed", SEED),
             *("--request-timeout", "30", "--no-color", "--workers", "2"),
             cwd=tmp_path,
             stdout=asyncio.subprocess.PIPE,
