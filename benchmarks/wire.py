@@ -35,7 +35,16 @@ class Connection:
         head = f"{method} {path} HTTP/1.1\r\nHost: x\r\n{token}Content-Type: application/json\r\n"
         self._writer.write(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
         answer = await self._reader.readuntil(b"\r\n\r\n")
-        return int(answer.split()[1]), json.loads(await self._reader.readexactly(_length(answer)))
+        return int(answer.split()[1]), json.loads(await self._body(answer))
+
+    async def _body(self, head: bytes) -> bytes:
+        if _header(head, b"transfer-encoding") != "chunked":
+            return await self._reader.readexactly(_length(head))
+        pieces = []
+        while size := int(await self._reader.readline(), 16):
+            pieces.append((await self._reader.readexactly(size + 2))[:-2])
+        await self._reader.readline()
+        return b"".join(pieces)
 
 
 class Backend:
