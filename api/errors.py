@@ -119,7 +119,8 @@ async def _routing(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    log.error("request failed unexpectedly", extra={"method": request.method, "path": request.url.path})
+    route = getattr(request.scope.get("route"), "path", "")  # a path may hold the key of a webhook
+    log.error("request failed unexpectedly", extra={"method": request.method, "route": route})
     return answer(HTTPStatus.INTERNAL_SERVER_ERROR, InterlockError.code, "something went wrong on our side")
 
 

@@ -313,7 +313,7 @@ def _relations(kind: Kind, request: EntityRequest) -> dict[str, Related]:
         if relation is None:
             raise NotFound(f"Relation of {kind.identifier}", name)
         if isinstance(value, dict):
-            raise InvalidRequest(f"relations.{name}: a search query cannot name entities in this version")
+            raise InvalidRequest(f"relations.{name}: a search query cannot name entities here")
         if isinstance(value, list) and not relation.many:
             raise RelationManyViolation(f"relations.{name}: relates to one {relation.target}, not to several")
         if isinstance(value, list) and len(value) > RELATED_AT_MOST:
@@ -338,7 +338,7 @@ def _team(kind: Kind, request: EntityRequest) -> tuple[str, ...]:
         case str(name):
             return (name,)
         case dict():
-            raise InvalidRequest("team: a search query cannot name teams in this version")
+            raise InvalidRequest("team: a search query cannot name teams here")
         case names:
             return tuple(dict.fromkeys(names))
 

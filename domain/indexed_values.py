@@ -5,13 +5,14 @@ and an array has one more for each of its elements that is equal to anything. Th
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final, NamedTuple, TypeAlias
 
 from pydantic import JsonValue
 
 from domain.comparisons import Key, instant, key
+from domain.times import EPOCH
 
 HEAD: Final = 200
 """How many characters of a text an index looks at."""
@@ -21,7 +22,6 @@ LONGEST_NAME: Final = 200
 
 TEAM: Final = "$team"
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -77,7 +77,7 @@ def difference(before: Sequence[Entry], after: Sequence[Entry]) -> tuple[list[En
 
 def micros(at: datetime) -> int:
     """The microseconds since 1970."""
-    return (at - _EPOCH) // _MICROSECOND
+    return (at - EPOCH) // _MICROSECOND
 
 
 def digest(keys: Iterable[Key]) -> str:

@@ -14,12 +14,12 @@ from domain.errors import InvalidRequest
 from domain.models import Written
 from domain.rule_values import Period, Preset
 from domain.shapes import shortened
+from domain.times import EPOCH
 
 Interval: TypeAlias = Literal["hour", "day", "isoWeek", "month", "quarter"]
 
 _BEYOND: Final[dict[Interval, int]] = {"day": 1, "isoWeek": 7, "month": 32, "quarter": 93}
 """Days from the beginning of an interval to some day of the next one."""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _INSTANT: Final = timedelta(microseconds=1)
 
@@ -95,7 +95,7 @@ class Timeline:
 
 def milliseconds(at: datetime) -> int:
     """The moment as clients compute with it, since 1970."""
-    return (at - _EPOCH) // _MILLISECOND
+    return (at - EPOCH) // _MILLISECOND
 
 
 def _starts(period: Period, interval: Interval, zone: tzinfo) -> Iterator[datetime]:

@@ -12,14 +12,13 @@ from domain.blueprint_renames import Part, Rename
 from domain.blueprints import Blueprint, Definition
 from domain.entities import Entity
 from domain.errors import NotFound
-from store import blueprint_permissions, blueprints, entity_values
+from store import blueprint_permissions, blueprints, entities, entity_values
 from store.catalog_tables import EntityRelationRow, EntityRow
 from store.columns import table
 from store.database import Raced, execute
 
 _ENTITIES = table(EntityRow).c
 _UPDATE = update(table(EntityRow)).where(_ENTITIES.id == bindparam("this"))
-_AT_ONCE = 500
 _RACED = "others change blueprints that name it all the time; ask again"
 
 
@@ -86,23 +85,9 @@ async def _rename_relation(session: AsyncSession, before: Definition, what: Rena
 
 
 async def _rename_in_entities(session: AsyncSession, blueprint: str, what: Rename) -> None:
-    after = ""
-    while True:
-        rows = (
-            await session.exec(
-                select(EntityRow.id, EntityRow.identifier, EntityRow.document)
-                .where(EntityRow.blueprint == blueprint, col(EntityRow.identifier) > after)
-                .order_by(col(EntityRow.identifier))
-                .limit(_AT_ONCE)
-                .with_for_update()
-            )
-        ).all()
-        for row_id, identifier, stored in rows:
-            document = dict(stored)
-            after, renamed = identifier, what.in_entity(document)
-            if renamed is not document:
-                await execute(session, _UPDATE, {"this": row_id, "document": renamed})
-                was, is_now = Entity.model_validate(document), Entity.model_validate(renamed)
-                await entity_values.keep(session, row_id, was, is_now)
-        if len(rows) < _AT_ONCE:
-            return
+    async for row_id, document in entities.to_change(session, blueprint):
+        renamed = what.in_entity(document)
+        if renamed is not document:
+            await execute(session, _UPDATE, {"this": row_id, "document": renamed})
+            was, is_now = Entity.model_validate(document), Entity.model_validate(renamed)
+            await entity_values.keep(session, row_id, was, is_now)

@@ -1,7 +1,7 @@
 """Entities in SQL: each is its document; what it relates to has rows of its own, to be found from the other end."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +12,7 @@ from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.changes import Change
+from domain.documents import Document
 from domain.entities import Author, Entity, Kind, Target, targets, without
 from domain.errors import NotFound
 from domain.identifiers import successive
@@ -248,10 +249,8 @@ async def portion(session: AsyncSession, blueprint: str, *, after: str, limit: i
     return [Entity.model_validate(document) for document in rows]
 
 
-async def forget_relation(session: AsyncSession, blueprint: str, relation: str) -> None:
-    """Take a relation that the blueprint has no more from all of its entities. Derived: it tells nobody."""
-    of_blueprint = select(EntityRow.id).where(EntityRow.blueprint == blueprint)
-    named = sa.and_(col(EntityRelationRow.relation) == relation, col(EntityRelationRow.source_id).in_(of_blueprint))
+async def to_change(session: AsyncSession, blueprint: str) -> AsyncIterator[tuple[str, Document]]:
+    """The row ids and documents of all entities of the blueprint, which nobody else changes from then on."""
     after = ""
     while True:
         rows = (
@@ -263,14 +262,22 @@ async def forget_relation(session: AsyncSession, blueprint: str, relation: str) 
                 .with_for_update()
             )
         ).all()
-        for row_id, identifier, document in rows:
-            after, entity = identifier, Entity.model_validate(document)
-            if relation in entity.relations:
-                relations = {name: value for name, value in entity.relations.items() if name != relation}
-                changed = entity.model_copy(update={"relations": relations})
-                await execute(session, _UPDATE, {"this": row_id, **_columns(changed)})
+        for row_id, after, document in rows:  # noqa: B007 - the last one is where the next portion begins
+            yield row_id, dict(document)
         if len(rows) < _AT_ONCE:
-            break
+            return
+
+
+async def forget_relation(session: AsyncSession, blueprint: str, relation: str) -> None:
+    """Take a relation that the blueprint has no more from all of its entities. Derived: it tells nobody."""
+    of_blueprint = select(EntityRow.id).where(EntityRow.blueprint == blueprint)
+    named = sa.and_(col(EntityRelationRow.relation) == relation, col(EntityRelationRow.source_id).in_(of_blueprint))
+    async for row_id, document in to_change(session, blueprint):
+        entity = Entity.model_validate(document)
+        if relation in entity.relations:
+            relations = {name: value for name, value in entity.relations.items() if name != relation}
+            changed = entity.model_copy(update={"relations": relations})
+            await execute(session, _UPDATE, {"this": row_id, **_columns(changed)})
     await session.exec(delete(EntityRelationRow).where(named))
 
 

@@ -13,6 +13,7 @@ from domain.comparisons import Key, key
 from domain.indexed_values import micros
 from domain.matching import Operands
 from domain.rule_values import Comparison, Context, Operator, RelationEnd
+from domain.times import EPOCH
 from store.catalog_tables import EntityRelationRow, EntityRow
 from store.columns import table
 from store.search_columns import Condition, among, any_of, begins, contains, ends, relation_kind
@@ -20,7 +21,6 @@ from store.search_values import ENTITIES, chosen
 
 _ARROWS: Final = table(EntityRelationRow).c
 _TARGETS: Final = table(EntityRow).alias("targets")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NULL: Final[Key] = ("null", None)
 _MILLISECOND: Final = 1_000
 """In microseconds."""
@@ -166,4 +166,4 @@ def _at(column: sa.ColumnElement[Any], operator: Operator, at: datetime) -> Cond
 
 
 def _moment(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
+    return EPOCH + timedelta(microseconds=microseconds)
