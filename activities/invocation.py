@@ -3,10 +3,9 @@
 import asyncio
 import contextlib
 import dataclasses
-import logging
 from base64 import b64encode
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -15,21 +14,24 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
+from activities.receipts import failed, redacted, settle, unexpected
 from activities.services import Services
+from activities.upserts import upsert
 from backends import parse_rendered
-from backends.base import Delivery, InvocationMethod, Receipt
+from backends.base import Delivery, EntityWrite, InvocationMethod, Receipt
 from domain import contexts
 from domain.actions import Action
+from domain.documents import Document
 from domain.errors import BackendRefused, BackendUnavailable, InterlockError, InvalidInvocation, Unavailable
 from domain.runs import PLATFORM, Run, RunStatus
 from domain.secrets import Redactor
 from domain.templating import Template
-from store import actions, runs, secrets
+from store import actions, events, runs, secrets
 from workflows.calls import Progress
 
-log = logging.getLogger(__name__)
-
 _HEARTBEAT_SECONDS = 3
+_SAID = {"body", "payload"}
+"""The keys of methods that say what is sent; without them it is the message that older receivers expect."""
 
 
 class InvocationActivity:
@@ -76,18 +78,20 @@ class InvocationActivity:
             redactor = Redactor(plaintexts.values())
             method, run = await self._rendered(run, action, plaintexts, lines)
             redactor = Redactor([*plaintexts.values(), *_made_of(method)] if plaintexts else ())
+            if write := method.writes():
+                return await self._upserted(run, write, lines)
             receipt = await self._sent(method, run, action)
         except BackendUnavailable as fault:
             self._failures[run_id] += 1
             if self._failures[run_id] < self._services.attempts:
                 raise ApplicationError(redactor.text(str(fault)), type="BackendUnavailable") from None
-            receipt = _failed(fault)
+            receipt = failed(fault)
         except Unavailable:
             raise
         except InterlockError as fault:
-            receipt = _failed(fault)
+            receipt = failed(fault)
         self._failures.pop(run_id, None)
-        return await self._record(run, _redacted(receipt, redactor), lines=tuple(map(redactor.text, lines)))
+        return await self._record(run, redacted(receipt, redactor), lines=tuple(map(redactor.text, lines)))
 
     async def _secrets(self, template: Template) -> dict[str, str]:
         """The plaintext of every secret, if the template names any.
@@ -112,12 +116,14 @@ class InvocationActivity:
         template = action.template
         if run.payload is not None and not template.secret_programs:
             return parse_rendered(run.payload), run  # what was checked at the request is what is sent
-        context = contexts.of_run(run, action)
+        context = contexts.of_run(run, action, await self._event(run))
         delivery = await template.rendered(context, self._services.evaluate, secrets=plaintexts, now=run.created_at)
         lines += delivery.warnings
         if not isinstance(delivery.value, dict):
             raise InvalidInvocation("invocationMethod: is no object any more")
         method = parse_rendered(delivery.value)
+        if template.secret_programs and method.writes():
+            raise InvalidInvocation("invocationMethod: names secrets, and what is written to the catalog is not secret")
         payload = run.payload
         if payload is None:  # it waited for approval
             masked = await template.rendered(context, self._services.evaluate, secrets=None, now=run.created_at)
@@ -125,6 +131,17 @@ class InvocationActivity:
         if payload != run.payload or method.synchronous() != run.interlock.synchronous:
             run = await self._released(run, payload, synchronous=method.synchronous())
         return method, run
+
+    async def _event(self, run: Run) -> Document | None:
+        """What started the run of an automation.
+
+        Raises:
+            NotFound: it was deleted, which does not happen while the run goes on.
+        """
+        if run.interlock.cause is None:
+            return None
+        async with self._services.database.read() as session:
+            return await events.of_change(session, run.interlock.cause, self._services.credentials.organization)
 
     async def _released(self, run: Run, payload: Any, *, synchronous: bool) -> Run:
         at = self._services.now()
@@ -139,50 +156,43 @@ class InvocationActivity:
             _, after = await runs.change(session, run.id, move, origin="API", by_driver=True)
         return after
 
+    async def _upserted(self, run: Run, write: EntityWrite, lines: Sequence[str]) -> Progress:
+        try:
+            after = await upsert(self._services, run, write, lines=lines)
+        except InterlockError:
+            raise
+        except Exception as fault:
+            return await self._record(run, unexpected(fault, run.id), lines=lines)
+        return Progress(status=after.status)
+
     async def _sent(self, method: InvocationMethod, run: Run, action: Action) -> Receipt:
         if run.status.is_terminal:  # settled while it was rendered
             return Receipt()
         token = self._services.access_token(run.id, run.interlock.depth)
         using = dataclasses.replace(self._services.resources, access_token=token)
-        message = contexts.legacy_message(run, action, run.payload or {})
+        payload = run.payload or {}
+        event = None if payload.keys() & _SAID else await self._event(run)
+        message = contexts.legacy_message(run, action, payload, event)
         try:
             return await method.invoke(Delivery(run_id=run.id, legacy_message=message), using)
         except InterlockError:
             raise
         except Exception as fault:
-            # Something may have been sent, so it is not repeated. The text could hold what was sent: only its kind.
-            log.exception("backend failed unexpectedly", extra={"run_id": run.id}, exc_info=_without_text(fault))
-            return Receipt(
-                status=RunStatus.FAILURE, summary=f"The backend failed unexpectedly ({type(fault).__name__})"
-            )
+            return unexpected(fault, run.id)  # something may have been sent, so it is not repeated
 
-    async def _record(self, run: Run, receipt: Receipt, *, lines: tuple[str, ...] = ()) -> Progress:
+    async def _record(self, run: Run, receipt: Receipt, *, lines: Sequence[str] = ()) -> Progress:
         """Settle the run by the receipt, unless it has ended meanwhile.
 
         What was sent cannot be taken back, so this goes on until SQL answers instead of failing the activity,
         which would send again.
         """
         at = self._services.now()
-        delivered = receipt.status is None and run.status is RunStatus.IN_PROGRESS
-
-        def move(current: Run) -> Run:
-            if current.status.is_terminal:
-                return current
-            said = _said(receipt)
-            if receipt.status is None:
-                return current.changed(at=at, by=PLATFORM, **said)
-            return current.moved(receipt.status, at=at, by=PLATFORM, **said)
-
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(Unavailable), wait=wait_exponential(multiplier=0.2, max=5), reraise=True
         ):
             with attempt:
                 async with self._services.database.write() as session:
-                    _, after = await runs.change(
-                        session, run.id, move, origin="API", by_driver=True, delivered=delivered
-                    )
-                    for line in (*lines, *receipt.log):
-                        await runs.log(session, run.id, line, by=PLATFORM, at=at)
+                    after = await settle(session, run, receipt, lines=lines, at=at)
         return Progress(status=after.status)
 
 
@@ -192,35 +202,6 @@ def _made_of(method: InvocationMethod) -> Iterator[str]:
     if credentials:
         user, _, password = credentials.decode().partition(":")
         yield b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
-
-
-def _failed(fault: InterlockError) -> Receipt:
-    return Receipt(status=RunStatus.FAILURE, summary=str(fault))
-
-
-def _said(receipt: Receipt) -> dict[str, Any]:
-    said = {
-        "summary": receipt.summary,
-        "response": receipt.response,
-        "link": receipt.link or None,
-        "external_run_id": receipt.external_run_id,
-    }
-    return {name: value for name, value in said.items() if value is not None}
-
-
-def _redacted(receipt: Receipt, redactor: Redactor) -> Receipt:
-    """The receipt as it may be stored: a backend that echoes a secret does not bring it back in."""
-    return dataclasses.replace(
-        receipt,
-        summary=redactor.text(receipt.summary) if receipt.summary else receipt.summary,
-        response=redactor.value(receipt.response),
-        link=tuple(redactor.text(link) for link in receipt.link),
-        log=tuple(redactor.text(line) for line in receipt.log),
-    )
-
-
-def _without_text(fault: Exception) -> BaseException:
-    return RuntimeError(type(fault).__name__).with_traceback(fault.__traceback__)
 
 
 @contextlib.asynccontextmanager

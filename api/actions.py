@@ -9,13 +9,16 @@ from fastapi import APIRouter, Body, Query
 import backends
 from api.auth import AdminCaller, AuthenticatedRoute, Caller
 from api.errors import responses
-from api.services import Now, Services, words
+from api.services import ApiServices, Now, Services, words
+from domain import cycles
 from domain.actions import Action, Definition
 from domain.documents import Document
 from domain.errors import Forbidden, IdentifierTaken, InvalidInputs, InvalidRequest, NotFound
 from domain.identifiers import new
+from domain.jq import Failed, Overran
 from domain.permissions import PermissionsPatch
 from domain.runs import Source
+from domain.shapes import MAX_PROBLEMS
 from store import actions
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["actions"])
@@ -23,13 +26,35 @@ router = APIRouter(route_class=AuthenticatedRoute, tags=["actions"])
 Written = Annotated[dict[str, Any], Body(description="An action or automation; it is stored and echoed as received.")]
 
 
-def _parsed(document: Document) -> Definition:
+async def parsed(document: Document, services: ApiServices) -> Definition:
+    """The definition, once it is known that its backend exists and that its conditions compile.
+
+    Raises:
+        InvalidRequest: it is none, or a condition cannot be asked; the message names the place.
+        InvalidInputs: its form cannot work.
+        Unavailable: no process could be had to compile the conditions.
+    """
     definition = Definition.parse(document)
     backends.parse(definition.invocation_method)
+    automation = definition.automation
+    expressions = automation.condition.expressions if automation and automation.condition else []
+    if not expressions:
+        return definition
+    # Compiled, but not run: what an expression makes of an event is for the events to show.
+    outcomes = await services.evaluate([f"empty |\n{expression}" for expression in expressions], None)
+    faults = [
+        f"trigger.condition.expressions[{i}]: {outcome.reason}"
+        for i, outcome in enumerate(outcomes)
+        if isinstance(outcome, Failed) and not isinstance(outcome, Overran)
+    ]
+    if faults:
+        left = len(faults) - MAX_PROBLEMS
+        raise InvalidRequest("; ".join([*faults[:MAX_PROBLEMS], *([f"and {left} more"] if left > 0 else [])]))
     return definition
 
 
-def _version(definition: Definition, *, of: Action | None, by: str, at: datetime) -> Action:
+def version_of(definition: Definition, *, of: Action | None, by: str, at: datetime) -> Action:
+    """The version that the definition becomes, after `of`; the first one where there is none."""
     return Action(
         id=of.id if of else new("action"),
         identifier=definition.identifier,
@@ -44,11 +69,15 @@ def _version(definition: Definition, *, of: Action | None, by: str, at: datetime
 
 @router.post("/v1/actions", responses=responses(Forbidden, IdentifierTaken, InvalidInputs))
 async def create_action(document: Written, caller: AdminCaller, services: Services, now: Now) -> Document:
-    """Create an action or an automation, with the default permissions."""
-    action = _version(_parsed(document), of=None, by=caller.id, at=now)
+    """Create an action or an automation, with the default permissions.
+
+    `warnings` say how an automation that is published can trigger itself.
+    """
+    action = version_of(await parsed(document, services), of=None, by=caller.id, at=now)
+    warnings = await _warnings(action, services)
     async with services.database.write() as session:
         await actions.create(session, action, origin=Source.API)
-    return {"ok": True, "action": action.echo()}
+    return {"ok": True, "action": action.echo(), **warnings}
 
 
 @router.get("/v1/actions", responses=responses())
@@ -75,15 +104,17 @@ async def list_actions(
     )
     async with services.database.read() as session:
         found = await actions.listed(session, filters)
-    return {"ok": True, "actions": [action.echo() for action in found]}
+        paused = await actions.paused(session, *found)
+    return {"ok": True, "actions": [action.echo(paused.get(action.id)) for action in found]}
 
 
 @router.get("/v1/actions/{action_id}", responses=responses(NotFound))
 async def get_action(action_id: str, caller: Caller, services: Services) -> Document:
-    """One action as it was written."""
+    """One action as it was written; `paused` says why an automation is asked about nothing."""
     async with services.database.read() as session:
         action, _ = await actions.get(session, action_id)
-    return {"ok": True, "action": action.echo()}
+        paused = await actions.paused(session, action)
+    return {"ok": True, "action": action.echo(paused.get(action.id))}
 
 
 @router.put("/v1/actions/{action_id}", responses=responses(NotFound, Forbidden, IdentifierTaken, InvalidInputs))
@@ -91,14 +122,29 @@ async def replace_action(
     action_id: str, document: Written, caller: AdminCaller, services: Services, now: Now
 ) -> Document:
     """A new version of the action; runs that exist go on with theirs. Another `identifier` renames it."""
-    definition = _parsed(document)
+    definition = await parsed(document, services)
+    async with services.database.read() as session:
+        known, _ = await actions.get(session, action_id)
+    warnings = await _warnings(version_of(definition, of=known, by=caller.id, at=now), services)
     async with services.database.write() as session:
         before, _ = await actions.get(session, action_id, to_change=True)
         if definition.trigger.type != before.definition.trigger.type:
             raise InvalidRequest("trigger.type: cannot change; delete the action and create it again")
-        after = _version(definition, of=before, by=caller.id, at=now)
+        after = version_of(definition, of=before, by=caller.id, at=now)
         await actions.replace(session, before, after, origin=Source.API)
-    return {"ok": True, "action": after.echo()}
+        paused = await actions.paused(session, after)
+    return {"ok": True, "action": after.echo(paused.get(after.id)), **warnings}
+
+
+@router.post("/v1/actions/{action_id}/resume", responses=responses(NotFound, Forbidden))
+async def resume_action(action_id: str, caller: AdminCaller, services: Services, now: Now) -> Document:
+    """Let an automation that was paused listen again, to what happens from now on."""
+    async with services.database.write() as session:
+        action, _ = await actions.get(session, action_id, to_change=True)
+        if action.is_self_service:
+            raise InvalidRequest(f"action {action.identifier} is self-service: only automations pause")
+        await actions.resume(session, action.id, by=caller.id, at=now, origin=Source.API)
+    return {"ok": True, "action": action.echo()}
 
 
 @router.delete("/v1/actions/{action_id}", responses=responses(NotFound, Forbidden))
@@ -129,3 +175,14 @@ async def patch_permissions(
         permissions = before.patched(patch)
         await actions.put_permissions(session, action, before, permissions, by=caller.id, at=now, origin=Source.API)
     return {"ok": True, "permissions": permissions.model_dump(mode="json")}
+
+
+async def _warnings(action: Action, services: ApiServices) -> Document:
+    """What the answer to a write says about the automation, besides that it was written."""
+    if action.definition.automation is None or action.definition.publish is not True:
+        return {}
+    own = (services.settings.public_url, *services.settings.own_api_aliases)
+    async with services.database.read() as session:
+        others = await actions.active(session, besides=action.id)
+    warning = cycles.warning(action.document, others, own_addresses=own)
+    return {"warnings": [warning]} if warning else {}

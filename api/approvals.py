@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from pydantic import StrictStr
 
-from api.auth import AuthenticatedRoute, Caller
+from api.auth import AuthenticatedRoute, Caller, CausedBy
 from api.errors import responses
 from api.runs import Version, _shaped
 from api.services import Now, Services
@@ -33,7 +33,13 @@ class ApprovalRequest(Written):
     responses=responses(NotFound, Forbidden, RunNotWaitingForApproval),
 )
 async def decide(
-    run_id: str, request: ApprovalRequest, caller: Caller, services: Services, now: Now, version: Version = "v2"
+    run_id: str,
+    request: ApprovalRequest,
+    caller: Caller,
+    cause: CausedBy,
+    services: Services,
+    now: Now,
+    version: Version = "v2",
 ) -> Document:
     """Approve or decline. It counts the moment this answers; what follows from all decisions is in the run."""
     found = await visible(run_id, caller, services)
@@ -48,7 +54,7 @@ async def decide(
     async with services.database.write() as session:
         permissions = await actions.permissions(session, found.action_id) or Permissions()
         permissions.require_approve(caller)
-        after = await approvals.decide(session, run_id, decision, origin=Source.API)
+        after = await approvals.decide(session, run_id, decision, origin=Source.API, cause=cause)
     if after.status is not found.run.status:
         await services.driver.try_wake(after)
     return {"ok": True, "run": _shaped(after, version)}

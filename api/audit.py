@@ -70,7 +70,7 @@ async def list_audits(
         action=_known("action", (action,), Happening)[0] if action is not None else None,
         status=_known("status", (status,), Outcome)[0] if status is not None else None,
         limit=limit,
-        viewer=await _viewer(caller, services),
+        viewer=await viewer_of(caller, services),
     )
     only = _known("includes", words(includes), KEYS)
     async with services.database.read() as session:
@@ -78,7 +78,7 @@ async def list_audits(
     return {"ok": True, "audits": [record(one, organization=caller.organization, only=only) for one in found]}
 
 
-async def _viewer(caller: CallerValue, services: ApiServices) -> audit.Viewer | None:
+async def viewer_of(caller: CallerValue, services: ApiServices) -> audit.Viewer | None:
     """The caller, as somebody who may not see everything; None for those who may."""
     if caller.is_admin:
         return None

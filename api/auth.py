@@ -1,7 +1,6 @@
 """Who calls: access tokens, and the caller behind one."""
 
 import hmac
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Security
@@ -10,6 +9,7 @@ from pydantic import JsonValue
 
 from api.errors import responses
 from api.services import ApiServices, Now, Services, StrictRoute
+from domain.causes import Cause as Cause
 from domain.documents import Document
 from domain.errors import Forbidden, Unauthenticated
 from domain.models import Written
@@ -25,14 +25,6 @@ class Credentials(Written):
 
     client_id: str
     client_secret: str
-
-
-@dataclass(frozen=True)
-class Cause:
-    """The run on whose behalf a request was made, when the token was given to its backend."""
-
-    run_id: str | None
-    depth: int
 
 
 @router.post("/v1/auth/access_token", responses=responses())
@@ -86,6 +78,15 @@ _header = APIKeyHeader(
 )
 
 
+def cause_of(request: Request, services: ApiServices) -> Cause:
+    """The run whose backend sent the request, where anybody may send one and says who they are if they like."""
+    try:
+        claims = _read(request.headers.get("authorization", ""), services)
+    except Unauthenticated:
+        return Cause()
+    return Cause(claims.run_id, claims.depth)
+
+
 async def _claims(request: Request, _: Annotated[str | None, Security(_header)]) -> Claims:
     claims: Claims = request.state.claims
     return claims
@@ -109,6 +110,7 @@ async def _cause(claims: Annotated[Claims, Depends(_claims)]) -> Cause:
 
 Caller = Annotated[CallerValue, Depends(_caller)]
 CausedBy = Annotated[Cause, Depends(_cause)]
+"""The run on whose behalf a request was made, when the token was given to its backend."""
 
 
 async def _admin(caller: Caller, cause: CausedBy) -> CallerValue:

@@ -24,7 +24,7 @@ _RENAMING = responses(NotFound, Forbidden, IdentifierTaken)
 async def rename_property(
     blueprint: str, property: str, body: PropertyRename, caller: AdminCaller, services: Services, now: Now
 ) -> Document:
-    """Give the property another identifier; entities, permissions, mirrors and aggregations follow."""
+    """Give the property another identifier; entities, permissions, mirrors, aggregations and scorecards follow."""
     return await _renamed(blueprint, Rename(Part.PROPERTY, property, body.new), caller, services, now)
 
 
@@ -32,7 +32,7 @@ async def rename_property(
 async def rename_mirror_property(
     blueprint: str, property: str, body: MirrorRename, caller: AdminCaller, services: Services, now: Now
 ) -> Document:
-    """Give the mirror property another identifier; what mirrors or aggregates it follows."""
+    """Give the mirror property another identifier; what mirrors or aggregates it follows, and scorecards."""
     return await _renamed(blueprint, Rename(Part.MIRROR, property, body.new), caller, services, now)
 
 
@@ -40,7 +40,7 @@ async def rename_mirror_property(
 async def rename_relation(
     blueprint: str, relation: str, body: RelationRename, caller: AdminCaller, services: Services, now: Now
 ) -> Document:
-    """Give the relation another identifier; entities, permissions and every path through it follow."""
+    """Give the relation another identifier; entities, permissions, scorecards and every path through it follow."""
     return await _renamed(blueprint, Rename(Part.RELATION, relation, body.new), caller, services, now)
 
 

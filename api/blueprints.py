@@ -20,7 +20,7 @@ from domain.errors import Forbidden, HasDependents, IdentifierTaken, InvalidRequ
 from domain.runs import Run, Source
 from domain.system_blueprints import extended, require_deletable, require_own_name
 from domain.users import Caller as CallerValue
-from store import actions, blueprint_permissions, blueprints, entities, scorecards
+from store import actions, blueprint_permissions, blueprints, catalog_migrations, entities, scorecards
 from store.entities import Writer
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["blueprints"])
@@ -71,7 +71,10 @@ async def get_blueprint(blueprint: str, caller: Caller, services: Services) -> D
 async def replace_blueprint(
     blueprint: str, document: Written, caller: AdminCaller, services: Services, now: Now
 ) -> Document:
-    """Replace the blueprint. Entities stay as they are; a relation that goes is taken from them."""
+    """Replace the blueprint. Entities stay as they are; a relation that goes is taken from them.
+
+    Scorecards look at all entities again in the background, if they could see a difference.
+    """
     return await _changed(blueprint, lambda before: document, caller, services, now)
 
 
@@ -126,7 +129,7 @@ async def _changed(
     async def work(session: AsyncSession) -> Blueprint:
         before = await blueprints.get(session, identifier, to_change=True)
         document = extended(change(before))
-        definition = parsed(document)
+        definition = parsed(document, before.definition)
         if definition.identifier != before.identifier:
             raise InvalidRequest("identifier: a blueprint keeps its identifier in this version")
         after = replace(before, document=document, updated_at=now, updated_by=caller.id)
@@ -136,6 +139,8 @@ async def _changed(
         await _fit_relations(session, before, definition)
         await blueprints.replace(session, before, after, origin=Source.API)
         await blueprint_permissions.follow(session, definition)
+        writer = Writer(Author(caller.id, now, ""), Source.API)
+        await catalog_migrations.evaluate_anew(session, before, after, writer=writer)
         return after
 
     return {"ok": True, "blueprint": (await services.database.transact(work)).echo()}

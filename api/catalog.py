@@ -7,10 +7,11 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Header
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.auth import Caller
+from api.auth import Caller, CausedBy
 from api.services import ApiServices, Now
 from api.visibility import require_reporter, visible
 from domain.audit import MAX_USER_AGENT, origin_of
+from domain.causes import Cause
 from domain.entities import Author
 from domain.errors import EntityRunExhausted
 from domain.runs import RunStatus
@@ -21,9 +22,10 @@ _Result = TypeVar("_Result")
 
 
 async def _writer(
-    caller: Caller, now: Now, user_agent: Annotated[str, Header()] = "", run_id: str | None = None
+    caller: Caller, cause: CausedBy, now: Now, user_agent: Annotated[str, Header()] = "", run_id: str | None = None
 ) -> Writer:
-    return Writer(Author(caller.id, now, user_agent[:MAX_USER_AGENT]), origin_of(user_agent), run_id, caller)
+    author = Author(caller.id, now, user_agent[:MAX_USER_AGENT])
+    return Writer(author, origin_of(user_agent), run_id, caller).because_of(cause)
 
 
 CatalogWriter = Annotated[Writer, Depends(_writer)]
@@ -35,7 +37,8 @@ async def written(
 ) -> _Result:
     """What `work` makes of a transaction, once the run it belongs to is known to go on.
 
-    It writes at the moment its turn came, not when it was asked: the times of what is written go forward.
+    It writes at the moment its turn came, not when it was asked: the times of what is written go forward. What makes
+    it write is that run or the one whose backend asks, whichever is deeper in a chain of runs.
 
     Raises:
         NotFound: there is no such run, or none for this caller.
@@ -47,11 +50,12 @@ async def written(
         require_reporter((await visible(writer.run_id, writer.caller, services)).run, writer.caller)
 
     async def gated(session: AsyncSession) -> _Result:
+        ours = replace(writer, author=writer.author._replace(at=services.now()))
         if writer.run_id:
             run = await runs.get(session, writer.run_id)
             if run.status is not RunStatus.IN_PROGRESS:
                 raise EntityRunExhausted(f"run {run.id} is not in progress: it is {run.status}")
-        author = writer.author._replace(at=services.now())
-        return await work(session, replace(writer, author=author))
+            ours = ours.because_of(Cause.of_run(run))
+        return await work(session, ours)
 
     return await services.database.transact(gated)

@@ -33,6 +33,8 @@ async def delete_all_entities(
             source_blueprint=found.identifier,
             delete_blueprint=delete_blueprint,
             run_id=writer.run_id or None,
+            caused_by=writer.caused_by,
+            depth=writer.depth,
             origin=writer.origin,
             datasource=writer.author.datasource,
             created_at=writer.author.at,

@@ -1,40 +1,17 @@
-"""How entities get what is derived of them, for the rules that ask for it."""
+"""How entities get what is derived of them, for the routes whose rules ask for it."""
 
-from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from api.services import ApiServices
-from domain import candidates
-from domain.entities import Entity
-from store import derived
+from store import completing as of_store
 from store.derived import Completing
 
 
 def completing(services: ApiServices, at: datetime) -> Completing:
     """In the session that reads them."""
-
-    async def complete(
-        session: AsyncSession, entities: Sequence[Entity], *, wanted: Callable[[str], bool] = lambda name: True
-    ) -> Sequence[candidates.Entity]:
-        return await derived.complete(session, entities, evaluate=services.evaluate, at=at, wanted=wanted)
-
-    return complete
+    return of_store.completing(services.evaluate, at)
 
 
 def completing_written(services: ApiServices) -> Completing:
-    """How entities that are being written get what is derived from others: as these were committed last.
-
-    What is read in a transaction that may not be committed must not be remembered, so it is asked in a session of its
-    own.
-    """
-
-    async def complete(
-        session: AsyncSession, entities: Sequence[Entity], *, wanted: Callable[[str], bool] = lambda name: True
-    ) -> Sequence[candidates.Entity]:
-        async with services.database.beside() as reading:
-            now = services.now()
-            return await derived.complete(reading, entities, evaluate=services.evaluate, at=now, wanted=wanted)
-
-    return complete
+    """How entities that are being written get what is derived from others: as these were committed last."""
+    return of_store.completing_written(services.database, services.evaluate, services.now)

@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field, JsonValue
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api import refusals
+from api import readable, refusals
 from api.auth import AuthenticatedRoute, Caller
 from api.catalog import CatalogWriter, written
 from api.completing import completing_written
@@ -139,7 +139,8 @@ async def list_entities(
     """All entities of the blueprint, by identifier, as they are read."""
     async with services.database.read() as session:
         found = await blueprints.get(session, blueprint)
-    pieces = _streamed(services, found, reading)
+        portion = await readable.portions(services, session, caller, blueprint, at=services.now())
+    pieces = _streamed(services, found, reading, portion)
     return StreamingResponse(pieces, media_type="application/json")
 
 
@@ -151,6 +152,7 @@ async def get_entity(
     async with services.database.read() as session:
         found = await blueprints.get(session, blueprint)
         stored = (await entities.get(session, blueprint, entity)).entity
+        await readable.require(services, session, caller, stored, at=services.now())
         [document] = await shown(services, session, [stored], reading, known=[found])
     return {"ok": True, "entity": document}
 
@@ -279,13 +281,15 @@ async def _deleted(
     return await written(services, writer, write)
 
 
-async def _streamed(services: ApiServices, blueprint: Blueprint, reading: Reading) -> AsyncIterator[bytes]:
+async def _streamed(
+    services: ApiServices, blueprint: Blueprint, reading: Reading, portion: readable.Portion
+) -> AsyncIterator[bytes]:
     # Each portion is read in a session of its own: a slow client keeps no connection to the database.
     after, separator = "", b""
     yield b'{"ok":true,"entities":['
     while True:
         async with services.database.read() as session:
-            found = await entities.portion(session, blueprint.identifier, after=after)
+            found = await portion(session, after)
             documents = await shown(services, session, found, reading, known=[blueprint])
         if not found:
             break

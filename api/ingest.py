@@ -9,12 +9,14 @@ from fastapi import APIRouter, Request
 from pydantic import JsonValue
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.auth import cause_of
 from api.catalog import written
 from api.completing import completing_written
 from api.errors import responses
 from api.incoming_webhooks import PATH
 from api.services import ApiServices, Services
 from domain import documents
+from domain.causes import Cause
 from domain.documents import Document
 from domain.entities import Author
 from domain.errors import InvalidRequest, NotFound, Unauthenticated, Unavailable
@@ -67,11 +69,11 @@ async def ingest_event(webhook_key: str, request: Request, services: Services) -
     await _require_signature(webhook, headers, body, services)
     query = {name: request.query_params.getlist(name) for name in request.query_params}
     event = Event(_parsed(body, headers.get("content-type", "")), headers, query)
-    event_id, counts = await _applied(webhook, event, services)
+    event_id, counts = await _applied(webhook, event, cause_of(request, services), services)
     return {"ok": True, "eventId": event_id, **asdict(counts)}
 
 
-async def _applied(webhook: IncomingWebhook, event: Event, services: ApiServices) -> tuple[str, Counts]:
+async def _applied(webhook: IncomingWebhook, event: Event, cause: Cause, services: ApiServices) -> tuple[str, Counts]:
     clock = asyncio.get_running_loop().time
     end = clock() + SECONDS
     now = services.now()
@@ -84,7 +86,7 @@ async def _applied(webhook: IncomingWebhook, event: Event, services: ApiServices
             session, webhook, event_id, found, writer=writer, complete=completing_written(services)
         )
 
-    return event_id, await written(services, Writer(author, webhook.identifier), write)
+    return event_id, await written(services, Writer(author, webhook.identifier).because_of(cause), write)
 
 
 async def _require_signature(

@@ -22,6 +22,8 @@ WRITES = {
     ("POST", "/v1/actions"): (Resource.ACTION, Happening.CREATE),
     ("PUT", "/v1/actions/{action_id}"): (Resource.ACTION, Happening.UPDATE),
     ("DELETE", "/v1/actions/{action_id}"): (Resource.ACTION, Happening.DELETE),
+    ("POST", "/v1/actions/{action_id}/resume"): (Resource.ACTION, Happening.UPDATE),
+    ("POST", "/v1/actions/{action_id}/replay"): (Resource.ACTION, Happening.UPDATE),
     ("PATCH", "/v1/actions/{action_id}/permissions"): (Resource.ACTION_PERMISSIONS, Happening.UPDATE),
     ("POST", "/v1/actions/{action_id}/runs"): (Resource.RUN, Happening.CREATE),
     ("PATCH", "/v1/actions/runs/{run_id}/approval"): (Resource.RUN, Happening.UPDATE),

@@ -6,15 +6,14 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query
 from pydantic import Field, JsonValue, StrictStr
+from sqlmodel.ext.asyncio.session import AsyncSession
 
-import backends
-from api.auth import AuthenticatedRoute, Caller, CausedBy
+from api.auth import AuthenticatedRoute, Caller, Cause, CausedBy
 from api.errors import responses
 from api.services import ApiServices, NewRunId, Now, Services, words
 from api.targets import target
 from api.visibility import require_reporter, visible
-from domain import contexts, documents
-from domain.actions import Action
+from domain import documents
 from domain.documents import Document
 from domain.errors import (
     EntityFailsCondition,
@@ -34,8 +33,9 @@ from domain.errors import (
 )
 from domain.models import Written
 from domain.requests import Circumstances, RunRequest, requested
-from domain.runs import PLATFORM, Report, Run, RunStatus, Source, v1
+from domain.runs import PLATFORM, Link, Report, Run, RunStatus, Source, v1
 from domain.users import Caller as CallerValue
+from runtime import rendering
 from store import actions, runs, users
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["runs"])
@@ -113,6 +113,7 @@ async def create_run(
             return _repeated(known, repeatable)
         action, permissions = await actions.get(session, action_id)
         people = await users.everybody(session) if action.definition.required_approval else ()
+        causes = await _causes(session, cause)
     circumstances = Circumstances(
         caller=caller,
         at=now,
@@ -120,13 +121,14 @@ async def create_run(
         client_secret=services.organization.client_secret,
         people=people,
         impersonated_by=machine.id if run_as is not None else None,
-        depth=cause.depth + 1 if cause.run_id else 0,
+        depth=cause.next_depth,
+        causes=causes,
         target=await target(action, request, caller, services, at=now),
     )
     run = requested(action, permissions, request, circumstances)
     warnings: tuple[str, ...] = ()
     if run.status is RunStatus.IN_PROGRESS:
-        run, warnings = await _rendered(run, action, services)
+        run, warnings = await rendering.rendered(run, action, services.evaluate, services.settings)
     try:
         async with services.database.write() as session:
             await runs.create(session, run, action_id=action.id, request=repeatable)
@@ -194,7 +196,13 @@ async def get_run(run_id: str, caller: Caller, services: Services, version: Vers
 
 @router.patch("/v1/actions/runs/{run_id}", responses=responses(NotFound, Forbidden, RunExhausted, RunSynchronized))
 async def patch_run(
-    run_id: str, patch: RunPatch, caller: Caller, services: Services, now: Now, version: Version = "v2"
+    run_id: str,
+    patch: RunPatch,
+    caller: Caller,
+    cause: CausedBy,
+    services: Services,
+    now: Now,
+    version: Version = "v2",
 ) -> Document:
     """Report about the run, as often as there is something to say, until it has ended."""
     found = await visible(run_id, caller, services)
@@ -202,7 +210,7 @@ async def patch_run(
     report = patch.report()
     async with services.database.write() as session:
         before, after = await runs.change(
-            session, run_id, lambda run: run.reported(report, at=now, by=caller.id), origin=Source.API
+            session, run_id, lambda run: run.reported(report, at=now, by=caller.id), origin=Source.API, cause=cause
         )
         if patch.message:
             await runs.log(session, run_id, documents.canonical(patch.message), by=caller.id, at=now)
@@ -213,13 +221,19 @@ async def patch_run(
 @router.patch(
     "/v1/actions/runs/{run_id}/response", responses=responses(NotFound, Forbidden, RunExhausted, RunSynchronized)
 )
-async def patch_response(run_id: str, body: RunResponse, caller: Caller, services: Services, now: Now) -> Document:
+async def patch_response(
+    run_id: str, body: RunResponse, caller: Caller, cause: CausedBy, services: Services, now: Now
+) -> Document:
     """Keep what the backend answered, for callers that invoked it on our behalf."""
     found = await visible(run_id, caller, services)
     require_reporter(found.run, caller)
     async with services.database.write() as session:
         _, after = await runs.change(
-            session, run_id, lambda run: run.answered(body.response, at=now, by=caller.id), origin=Source.API
+            session,
+            run_id,
+            lambda run: run.answered(body.response, at=now, by=caller.id),
+            origin=Source.API,
+            cause=cause,
         )
     return {"ok": True, "run": after.document()}
 
@@ -229,7 +243,9 @@ async def patch_response(run_id: str, body: RunResponse, caller: Caller, service
     status_code=201,
     responses=responses(NotFound, Forbidden, RunExhausted, RunSynchronized),
 )
-async def create_log(run_id: str, line: NewLogLine, caller: Caller, services: Services, now: Now) -> Document:
+async def create_log(
+    run_id: str, line: NewLogLine, caller: Caller, cause: CausedBy, services: Services, now: Now
+) -> Document:
     """Add a line to the run's log; `terminationStatus` ends the run with it."""
     found = await visible(run_id, caller, services)
     require_reporter(found.run, caller)
@@ -239,7 +255,7 @@ async def create_log(run_id: str, line: NewLogLine, caller: Caller, services: Se
     )
     async with services.database.write() as session:
         before, after = await runs.change(
-            session, run_id, lambda run: run.reported(report, at=now, by=caller.id), origin=Source.API
+            session, run_id, lambda run: run.reported(report, at=now, by=caller.id), origin=Source.API, cause=cause
         )
         added = await runs.log(session, run_id, line.message, by=caller.id, at=now)
     await _wake(before, after, services)
@@ -261,30 +277,15 @@ async def list_logs(
     return {"ok": True, "runLogs": list[JsonValue](lines)}
 
 
-async def _rendered(run: Run, action: Action, services: ApiServices) -> tuple[Run, tuple[str, ...]]:
-    """The run with its payload, secrets masked, and lines for its log; what cannot work is refused here."""
-    rendering = await action.template.rendered(
-        contexts.of_run(run, action), services.evaluate, secrets=None, now=run.created_at
-    )
-    payload = rendering.value
-    if not isinstance(payload, dict):
-        raise InvalidInvocation("invocationMethod: is no object any more")
-    if {str(path[0]) for path in rendering.masked_paths if path} & {"agent", "synchronized"}:
-        # Only the delivery can tell what these are, and whether the method is valid.
-        return run.model_copy(update={"payload": payload}), ()
-    rendered = backends.parse_rendered(payload)
-    if destination := rendered.destination():
-        settings = services.settings
-        await backends.check_destination(
-            destination,
-            allow_private=settings.allow_private_destinations,
-            never_allowed=settings.never_destinations,
-            own_addresses=(settings.public_url, *settings.own_api_aliases),
-        )
-    driving = run.interlock.model_copy(update={"synchronous": rendered.synchronous()})
-    # With secrets it is rendered again for the delivery, which then tells what failed: once, and of all templates.
-    warnings = () if action.template.secret_programs else rendering.warnings
-    return run.model_copy(update={"payload": payload, "interlock": driving}), warnings
+async def _causes(session: AsyncSession, cause: Cause) -> tuple[Link, ...]:
+    """The runs that led to the request, the first one first; as far as they are known."""
+    if cause.run_id is None:
+        return ()
+    try:
+        run = await runs.get(session, cause.run_id)
+    except NotFound:
+        return ()
+    return (*run.interlock.causes, Link(run=run.id, action=run.action.identifier))
 
 
 def _repeatable(

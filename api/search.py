@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body
+from fastapi import Query as InQuery
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, Field
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api import readable
 from api.auth import AuthenticatedRoute, Caller
 from api.completing import completing
 from api.errors import responses
@@ -21,6 +23,7 @@ from domain import rules
 from domain.documents import Document
 from domain.errors import InvalidRequest, NotFound
 from domain.models import Written
+from domain.rule_values import Query
 from store import blueprints, search
 from store.datasources import Datasource
 from store.search import AT_ONCE, Page, Place
@@ -65,21 +68,32 @@ async def search_entities(
     now: Now,
     reading: ReadingOptions,
     query: Rules = None,
-    allow_partial_results: Annotated[str, Query(description="Taken, and without effect: nothing fails in part.")] = "",
+    allow_partial_results: Annotated[
+        str, InQuery(description="Taken, and without effect: nothing fails in part.")
+    ] = "",
 ) -> StreamingResponse:
     """Every entity that the query finds, by blueprint and identifier, sent while they are read."""
     asked = rules.parsed(query, dialect=rules.SEARCH) if query else None
     async with services.database.read() as session:
+        asked = await readable.narrowed(services, session, caller, asked, at=now)
         found = await search.prepared(session, asked, at=now, caller=caller, complete=completing(services, now))
     return await _streamed(_pieces(services, found, reading, _matching_blueprints))
 
 
 # Before the search of one blueprint: no blueprint is called `entities`, and no client means one.
 @router.post("/v1/blueprints/entities/datasource-entities", responses=responses())
-async def search_by_datasource(caller: Caller, services: Services, body: DatasourceSearch) -> StreamingResponse:
+async def search_by_datasource(
+    caller: Caller, services: Services, now: Now, body: DatasourceSearch
+) -> StreamingResponse:
     """The entities whose last writer's user agent begins and ends so, a page at a time."""
     after = _place("from", body.from_)
-    found = Datasource(body.datasource_prefix, body.datasource_suffix, body.before)
+    wanted = Datasource(body.datasource_prefix, body.datasource_suffix, body.before)
+    found: _Source = wanted
+    async with services.database.read() as session:
+        mine = await readable.narrowed(services, session, caller, None, at=now)
+        if mine is not None:
+            asked = Query("and", (*wanted.rules, mine))
+            found = await search.prepared(session, asked, at=now, caller=caller, complete=completing(services, now))
     return await _streamed(_pieces(services, found, Reading(), _next, after=after, limit=body.limit))
 
 
@@ -98,6 +112,7 @@ async def search_blueprint(
     )
     async with services.database.read() as session:
         await blueprints.get(session, blueprint)
+        asked = await readable.narrowed(services, session, caller, asked, at=now, blueprint=blueprint)
         found = await search.prepared(
             session, asked, at=now, caller=caller, complete=completing(services, now), blueprint=blueprint
         )

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import JsonValue
 
+from api import readable
 from api.auth import AuthenticatedRoute, Caller
 from api.completing import completing
 from api.errors import responses
@@ -28,7 +29,8 @@ async def aggregate_entities(caller: Caller, services: Services, now: Now, body:
     body.check()
     query, complete = _query(body.query), completing(services, now)
     async with services.database.read() as session:
-        asked = await search.prepared(session, query, at=now, caller=caller, complete=complete)
+        mine = await readable.narrowed(services, session, caller, query, at=now)
+        asked = await search.prepared(session, mine, at=now, caller=caller, complete=complete)
     found = statistics.found(services.database, asked, complete=complete, names=body.names, scorecard=body.scorecard)
     if body.counts_values:
         values = Values(body.grouped_by)
@@ -53,9 +55,8 @@ async def aggregate_entities_over_time(
         definition = (await blueprints.get(session, body.blueprint)).definition
         body.check(definition)
         narrowed = body.narrowed(query, timeline, definition)
-        asked = await search.prepared(
-            session, narrowed, at=now, caller=caller, complete=complete, blueprint=body.blueprint
-        )
+        mine = await readable.narrowed(services, session, caller, narrowed, at=now, blueprint=body.blueprint)
+        asked = await search.prepared(session, mine, at=now, caller=caller, complete=complete, blueprint=body.blueprint)
     series = Series(body, definition, timeline, at=now)
     async for entity in statistics.found(services.database, asked, complete=complete, names=series.names):
         series.add(entity)
@@ -70,6 +71,7 @@ async def get_properties_history(caller: Caller, services: Services, now: Now, b
         definition = (await blueprints.get(session, body.blueprint_identifier)).definition
         body.check(definition)
         entity = (await entities.get(session, body.blueprint_identifier, body.entity_identifier)).entity
+        await readable.require(services, session, caller, entity, at=now)
         past = Past(body.property_names, timeline, entity.document())
         async for step in statistics.steps(session, entity, since=timeline.period.start):
             past.undo(step.at, step.before)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pydantic.json_schema import models_json_schema
 
 from backends._destinations import check_destination, open_transport
+from backends._posting import post
 from backends._problems import sentences
 from backends.base import Delivery, InvocationMethod, Receipt, Resources
 from domain.documents import Document
@@ -32,6 +33,7 @@ __all__ = [
     "open_transport",
     "parse",
     "parse_rendered",
+    "post",
     "schema",
 ]
 

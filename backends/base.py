@@ -91,6 +91,14 @@ class Receipt:
     """Lines for the run's log."""
 
 
+@dataclass(frozen=True)
+class EntityWrite:
+    """An entity as an invocation wants it in the catalog: only the keys that are there are written."""
+
+    blueprint: str
+    entity: Document
+
+
 class InvocationMethod(Written):
     """One way to do the work. Closed: a key it does not know is refused.
 
@@ -143,6 +151,13 @@ class InvocationMethod(Written):
 
     def destination(self) -> str | None:
         """The URL that we would call ourselves (of a rendered method), to refuse it ahead; None if there is none."""
+        return None
+
+    def writes(self) -> EntityWrite | None:
+        """What is to be written to the catalog instead of being sent (of a rendered method); None: it is invoked.
+
+        It is written in the transaction that ends the run, so it happens once, however often the run is delivered.
+        """
         return None
 
     def verify(self) -> None:

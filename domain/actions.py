@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field
 
+from domain import cron
 from domain.approvals import RequiredApproval
 from domain.documents import Document
 from domain.encryption import Encryption
@@ -18,19 +19,39 @@ from domain.models import Written
 from domain.shapes import Closed, Either, Verbatim, refuse_deep
 from domain.templating import Template
 from domain.times import Duration, iso
-from domain.triggers import Automation, Create, EntityEvent, OnEntity, SearchCondition, TimerEvent, Trigger
+from domain.triggers import (
+    Automation,
+    Create,
+    EntityEvent,
+    OnEntity,
+    ScheduleEvent,
+    SearchCondition,
+    TimerEvent,
+    Trigger,
+)
 
-READ_ONLY = ("id", "createdAt", "createdBy", "updatedAt", "updatedBy")
+READ_ONLY = ("id", "createdAt", "createdBy", "updatedAt", "updatedBy", "paused")
 """What the server adds. Clients post back what they read, so these are dropped without a word."""
 
 LONGEST = timedelta(days=3653)
 """Ten years."""
+LONGEST_HOLD = timedelta(days=30)
+MOST_RUNS = 1_000_000
 
 
 def _within(limit: timedelta) -> timedelta:
     if not timedelta(0) < limit <= LONGEST:
         raise ValueError("must be longer than nothing and at most ten years")
     return limit
+
+
+def _within_a_month(length: timedelta) -> timedelta:
+    if not timedelta(0) < length <= LONGEST_HOLD:
+        raise ValueError("must be longer than nothing and at most 30 days")
+    return length
+
+
+_Hold = Annotated[Duration, AfterValidator(_within_a_month)]
 
 
 class TimeLimit(Written):
@@ -40,6 +61,21 @@ class TimeLimit(Written):
     """ISO 8601 (`PT4H`)."""
 
 
+class Debounce(Written):
+    """One run for many changes of the same thing: of the last of them, once it has calmed down."""
+
+    quiet: _Hold
+    """How long nothing must have happened to it. ISO 8601 (`PT5M`)."""
+
+
+class Throttle(Written):
+    """No more runs than so many for the same thing; what would be more does not run."""
+
+    runs: Annotated[int, Field(strict=True, ge=1, le=MOST_RUNS)]
+    per: _Hold
+    """In which time. ISO 8601 (`PT1H`)."""
+
+
 class Limits(Written):
     """Our own section of an action; whoever does not know it does not miss it."""
 
@@ -47,6 +83,9 @@ class Limits(Written):
     """Past it, a run that still waits for approval is DECLINED. Absent: it waits for ever."""
     run: TimeLimit | None = None
     """Past it, a run that is still IN_PROGRESS is a FAILURE. Absent: the backend may take for ever."""
+    debounce: Debounce | None = None
+    """Only for automations, as is the next."""
+    throttle: Throttle | None = None
 
 
 def _as_webhook_url(value: str) -> str:
@@ -105,9 +144,22 @@ class Definition(Verbatim):
                 definition.condition.query()
             except InvalidRequest as fault:
                 raise InvalidRequest(f"trigger.condition.{fault}") from None
+        definition._refuse_misfits()
         if definition.encrypted_inputs and definition.invocation_method.get("type") == "INTEGRATION_ACTION":
             raise InvalidRequest("invocationMethod.type: INTEGRATION_ACTION cannot be given encrypted inputs")
         return definition
+
+    def _refuse_misfits(self) -> None:
+        """Nothing, if what only automations can have is an automation's, and the host knows the time zone it names."""
+        if self.automation is None:
+            for name in ("debounce", "throttle"):
+                if getattr(self.interlock, name, None) is not None:
+                    raise InvalidRequest(f"interlock.{name}: only automations can have it, and people start this one")
+        elif isinstance(self.automation.event, ScheduleEvent):
+            try:
+                cron.time_zone(self.automation.event.timezone)
+            except ValueError as fault:
+                raise InvalidRequest(f"trigger.event.timezone: {fault}") from None
 
     @property
     def self_service(self) -> Create | OnEntity | None:
@@ -191,7 +243,7 @@ class Action:
         """The invocation method, ready to be rendered."""
         return Template.parse(self.document["invocationMethod"])
 
-    def echo(self) -> Document:
+    def echo(self, paused: Document | None = None) -> Document:
         """What clients read: the document as it was received, and what the server adds."""
         return {
             **self.document,
@@ -200,6 +252,7 @@ class Action:
             "createdBy": self.created_by,
             "updatedAt": iso(self.updated_at),
             "updatedBy": self.updated_by,
+            **({"paused": paused} if paused else {}),
         }
 
     @property

@@ -11,7 +11,7 @@ from domain.runs import Source
 
 
 class Resource(StrEnum):
-    """What a record is about. The last seven are ours, the others those of the audit log's contract."""
+    """What a record is about. The last eight are ours, the others those of the audit log's contract."""
 
     BLUEPRINT = "blueprint"
     ENTITY = "entity"
@@ -26,6 +26,7 @@ class Resource(StrEnum):
     TEAM = "team"
     INTEGRATION = "integration"
     ORGANIZATION = "organization"
+    SCHEDULE = "schedule"
 
 
 FOR_EVERYBODY = (
@@ -34,6 +35,7 @@ FOR_EVERYBODY = (
     Resource.BLUEPRINT,
     Resource.BLUEPRINT_PERMISSIONS,
     Resource.ENTITY,
+    Resource.SCHEDULE,
     Resource.SCORECARD,
 )
 """What everybody may see, as it is and so also as it was. Who sees the run sees its records; others are for Admins."""

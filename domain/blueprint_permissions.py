@@ -5,12 +5,13 @@ from typing import Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, StrictBool, model_serializer
 
+from domain import policies
 from domain.blueprints import Definition
 from domain.documents import Document
 from domain.entities import Entity
 from domain.errors import Forbidden, InvalidRequest
 from domain.models import Kept, Written
-from domain.permissions import Allowed, Answer, Denied, Lists
+from domain.permissions import Allowed, Answer, Denied, Lists, Policy
 from domain.shapes import MAX_PROBLEMS, json_path
 from domain.users import ADMIN, Caller, User
 
@@ -21,7 +22,10 @@ _ABSENT = object()
 
 
 class Block(Lists):
-    """Who may do one thing. One hit is enough; a block with a policy lets nobody but Admins through in this version."""
+    """Who may do one thing. One hit is enough; where there is a policy, it decides alone.
+
+    To write, a block with a policy lets nobody but Admins through in this version.
+    """
 
     roles: tuple[str, ...] = (ADMIN,)
     owned_by_team: bool = False
@@ -37,7 +41,7 @@ class Block(Lists):
     def allows(self, user: User, teams: Collection[str]) -> Answer:
         """Whether the person may, with an entity of those teams."""
         if self.policy is not None:
-            return Denied("it has a policy, and policies are not available yet")
+            return Denied("it has a policy, and policies are not available yet for writing")
         answer = self.admit(user)
         if answer or not self.owned_by_team:
             return answer
@@ -50,7 +54,7 @@ class EntityPermissions(Kept):
     """What people may do with the entities."""
 
     read: Block | None = None
-    """Kept, and without effect: everybody reads."""
+    """Whoever reads them; None: everybody. See `domain.readers`."""
     registering: Block = Field(default_factory=Block, alias="register")  # pydantic's classes have a `register`
     unregister: Block = Field(default_factory=Block)
     update: Block = Field(default_factory=Block)
@@ -90,7 +94,7 @@ class BlueprintPermissions(Kept):
         """With the lists that are named replaced; those that are not stay.
 
         Raises:
-            InvalidRequest: it names a property or relation that the blueprint has not.
+            InvalidRequest: it names a property or relation that the blueprint has not, or a policy cannot be asked.
         """
         said, parts = patch.entities, self.entities
         if said is None:
@@ -98,6 +102,7 @@ class BlueprintPermissions(Kept):
         faults = [
             *_strangers("updateProperties", said.update_properties, parts.update_properties, "property"),
             *_strangers("updateRelations", said.update_relations, parts.update_relations, "relation"),
+            *_policy_faults(said),
         ]
         if faults:
             raise InvalidRequest("; ".join(faults[:MAX_PROBLEMS]))
@@ -121,7 +126,7 @@ class BlockPatch(Written):
     roles: list[str] | None = None
     teams: list[str] | None = None
     owned_by_team: StrictBool | None = None
-    policy: Document | None = None
+    policy: Policy | None = None
 
 
 class EntityPermissionsPatch(Written):
@@ -211,6 +216,17 @@ def _strangers(part: str, said: Mapping[str, object] | None, known: Collection[s
             yield f"{json_path(['entities', part, key])}: the blueprint has no such {kind}"
 
 
+def _policy_faults(said: EntityPermissionsPatch) -> Iterator[str]:
+    whole = {"read": said.read, "register": said.registering, "unregister": said.unregister, "update": said.update}
+    for path, block in (
+        *((["entities", key], block) for key, block in whole.items()),
+        *((["entities", "updateProperties", key], block) for key, block in (said.update_properties or {}).items()),
+        *((["entities", "updateRelations", key], block) for key, block in (said.update_relations or {}).items()),
+    ):
+        if block is not None and block.policy is not None:
+            yield from policies.faults(block.policy, [*path, "policy"])
+
+
 def _patched(block: Block, patch: BlockPatch | None) -> Block:
     """With the keys that the request names; null clears a policy and means nothing elsewhere."""
     if patch is None:
@@ -218,7 +234,11 @@ def _patched(block: Block, patch: BlockPatch | None) -> Block:
     said = {name: getattr(patch, name) for name in patch.model_fields_set}
     return block.model_copy(
         update={
-            name: tuple(dict.fromkeys(value)) if isinstance(value, list) else value
+            name: tuple(dict.fromkeys(value))
+            if isinstance(value, list)
+            else value.model_dump(mode="json")
+            if isinstance(value, Policy)
+            else value
             for name, value in said.items()
             if value is not None or name == "policy"
         }

@@ -92,6 +92,27 @@ class Rename:
             return entity
         return {**entity, part: self._keyed({key: value for key, value in holder.items() if key != self.new})}
 
+    def in_scorecard(self, scorecard: Document) -> Document:
+        """The scorecard of the blueprint as it was written, with its conditions about the key by its new name."""
+        after = copy.deepcopy(scorecard)
+        rules = after.get("rules")
+        for rule in [after, *(rules if isinstance(rules, list) else ())]:
+            if isinstance(rule, dict):
+                self._in_conditions(rule.get("filter" if rule is after else "query"))
+        return after
+
+    def _in_conditions(self, group: Any) -> None:
+        if not isinstance(group, dict):
+            return
+        if self.part is Part.RELATION and group.get("relation") == self.old:
+            group["relation"] = self.new
+        if self.part is not Part.RELATION and group.get("property") == self.old:
+            group["property"] = self.new
+        for key in ("conditions", "rules"):
+            parts = group.get(key)
+            for part in parts if isinstance(parts, list) else ():
+                self._in_conditions(part)
+
     def _holder(self, definition: Definition) -> Mapping[str, object]:
         match self.part:
             case Part.PROPERTY:

@@ -18,6 +18,7 @@ from domain.identifiers import Identifier
 from domain.input_schemas import is_url, validator
 from domain.property_schemas import Key, Keyed, Open, Property, Title, sized
 from domain.shapes import MAX_PROBLEMS, Verbatim, json_path, refuse_deep, shortened
+from domain.timers import Lifecycle
 from domain.times import iso
 
 READ_ONLY = ("createdAt", "createdBy", "updatedAt", "updatedBy")
@@ -156,6 +157,11 @@ class Definition(Verbatim):
         return found
 
     @cached_property
+    def timers(self) -> dict[str, Lifecycle]:
+        """The properties that are timers, and what happens to each besides that it expires."""
+        return {key: each.interlock or Lifecycle() for key, each in self.properties.items() if each.is_timer}
+
+    @cached_property
     def entity_schema(self) -> Document:
         """The JSON Schema of an entity's properties. Those the blueprint does not declare may be anything."""
         return {
@@ -211,15 +217,17 @@ def written(document: Document) -> Document:
     return {key: value for key, value in document.items() if key not in READ_ONLY}
 
 
-def parsed(document: JsonValue) -> Definition:
+def parsed(document: JsonValue, before: Definition | None = None) -> Definition:
     """The definition in the document, ready to be stored. Whether its targets exist is not asked here.
+
+    Aggregations that stand as they stood before are not looked at: an earlier version may have let them in.
 
     Raises:
         InvalidRequest: it is no blueprint, or one that cannot work; the message names each fault by its JSON path.
     """
     refuse_deep(document)
     definition = Definition.stored(written(document) if isinstance(document, dict) else document)
-    if faults := list(islice(_faults(definition), MAX_PROBLEMS)):
+    if faults := list(islice(_faults(definition, before), MAX_PROBLEMS)):
         raise InvalidRequest("; ".join(faults))
     return definition
 
@@ -233,7 +241,7 @@ def patched(document: Document, patch: Document) -> Document:
     return {key: value for key, value in changed.items() if patch.get(key, ...) is not None or key in INDISPENSABLE}
 
 
-def _faults(definition: Definition) -> Iterator[str]:
+def _faults(definition: Definition, before: Definition | None) -> Iterator[str]:
     for key, each in definition.properties.items():
         yield from each.faults(json_path(["schema", "properties", key]))
     for index, key in enumerate(definition.required):
@@ -244,8 +252,10 @@ def _faults(definition: Definition) -> Iterator[str]:
             yield f"{json_path(['relations', key])}.required: cannot be true where many is true"
     for key, calculation in definition.calculation_properties.items():
         yield from calculation.faults(json_path(["calculationProperties", key]))
+    stood = before.aggregation_properties if before else {}
     for key, aggregation in definition.aggregation_properties.items():
-        yield from aggregation.calculation_spec.faults(json_path(["aggregationProperties", key, "calculationSpec"]))
+        if aggregation != stood.get(key):
+            yield from aggregation.faults(json_path(["aggregationProperties", key]), definition.identifier)
     for at, (first, *_) in definition.paths.items():
         if first not in definition.relations:
             yield f"{at}: {shortened(definition.identifier, 80)} has no relation {shortened(first, 80)!r}"

@@ -11,7 +11,7 @@ from domain.times import Instant
 
 
 class MigrationStatus(StrEnum):
-    """Where the work stands; the words are the contract's, the first and the cancelled ones are not used yet."""
+    """Where the work stands; the words are the contract's, some are not used."""
 
     INITIALIZING = "INITIALIZING"
     PENDING = "PENDING"
@@ -32,7 +32,10 @@ UNFINISHED = (MigrationStatus.INITIALIZING, MigrationStatus.PENDING, MigrationSt
 
 
 class CatalogMigration(Kept):
-    """All entities of a blueprint are to be deleted, and the blueprint with them if that was asked for."""
+    """All entities of a blueprint are to be deleted, and the blueprint with them if that was asked for.
+
+    Without `delete_entities` they stay, and scorecards say anew what they have to about them.
+    """
 
     id: str
     actor: str
@@ -48,6 +51,9 @@ class CatalogMigration(Kept):
     """Why it failed."""
     run_id: str | None = None
     """The run that the deletions belong to."""
+    caused_by: str | None = None
+    """The run that made somebody ask, and how many caused each other up to it, as `store.entities.Writer` has them."""
+    depth: int = 0
     origin: str = "API"
     datasource: str = ""
     created_at: Instant
@@ -56,7 +62,7 @@ class CatalogMigration(Kept):
 
     def document(self) -> Document:
         """The work as the API tells it."""
-        ours = {"run_id", "origin", "datasource", "created_at", "done_to"}
+        ours = {"run_id", "caused_by", "depth", "origin", "datasource", "created_at", "done_to"}
         document: Document = self.model_dump(mode="json", exclude=ours)
         if self.message is None:
             del document["message"]
@@ -68,13 +74,13 @@ class CatalogMigration(Kept):
             return self
         return self.model_copy(update={"delete_blueprint": True})
 
-    def advanced(self, done_to: str, *, deleted: int, failed: int, reason: str | None) -> Self:
+    def advanced(self, done_to: str, *, done: int, failed: int = 0, reason: str | None = None) -> Self:
         """After another portion; the first reason is kept."""
         return self.model_copy(
             update={
                 "status": MigrationStatus.RUNNING,
                 "done_to": done_to,
-                "success_count": self.success_count + deleted,
+                "success_count": self.success_count + done,
                 "failure_count": self.failure_count + failed,
                 "message": self.message or reason,
             }
@@ -83,6 +89,20 @@ class CatalogMigration(Kept):
     def from_the_start(self) -> Self:
         """To look at everything again: others have created entities in the meantime."""
         return self.model_copy(update={"done_to": ""})
+
+    def does_again(self, other: "CatalogMigration") -> bool:
+        """Whether this will evaluate all that the other one does, having evaluated nothing yet; of two, one does.
+
+        It will see the blueprint as whoever asked for the other one left it, in whatever order they were asked for.
+        """
+        if self.done_to or self.delete_entities or other.delete_entities:
+            return False
+        last = bool(other.done_to) or (self.created_at, self.id) > (other.created_at, other.id)
+        return last and self.source_blueprint == other.source_blueprint
+
+    def superseded(self) -> Self:
+        """It does not go on: another one does all of it again."""
+        return self.model_copy(update={"status": MigrationStatus.CANCELLED})
 
     def completed(self) -> Self:
         """Everything that was asked for is done, or some entities could not be deleted."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Self
+from typing import Self, TypeAlias
 
 from pydantic import JsonValue
 
@@ -11,6 +11,13 @@ from domain.documents import Document
 from domain.identifiers import new
 from domain.runs import Run
 from domain.times import iso
+
+Key: TypeAlias = tuple[str, str, str]
+"""What listeners find a change by: the kind of the resource, what happened, and its blueprint or action."""
+
+
+_LISTENED_BY = {"entity": "blueprint", "run": "action"}
+"""What of a change's context its listeners name, by kind of resource."""
 
 
 class Happening(StrEnum):
@@ -20,6 +27,10 @@ class Happening(StrEnum):
     UPDATE = "UPDATE"
     DELETE = "DELETE"
     TIMER_EXPIRED = "TIMER_EXPIRED"
+    TIMER_WARNING = "TIMER_WARNING"
+    """A timer will expire soon; ours."""
+    FIRED = "FIRED"
+    """A schedule came to its time; ours."""
 
 
 class Outcome(StrEnum):
@@ -43,7 +54,11 @@ class Change:
     before: Document | None
     after: Document | None
     depth: int = 0
-    """How many runs caused each other before this change."""
+    """How many runs caused each other before this change, the one that made it included."""
+    caused_by: str | None = None
+    """The run on whose behalf somebody changed it, or the run itself."""
+    subject: str = ""
+    """What it is about, whatever that is called: the row of an entity, a run. Its changes are kept in order."""
     outcome: Outcome = Outcome.SUCCESS
     message: str | None = None
     """Why it was refused; None for what has happened."""
@@ -65,7 +80,9 @@ class Change:
             },
             before=before,
             after=after,
-            depth=run.interlock.depth,
+            depth=run.interlock.depth + 1,
+            caused_by=run.id,
+            subject=run.id,
         )
 
     @classmethod
@@ -125,6 +142,12 @@ class Change:
             message=message,
         )
 
+    @property
+    def key(self) -> Key | None:
+        """What automations that listen to it are found by; None where none can."""
+        of = self.context.get(_LISTENED_BY.get(self.resource_type, ""))
+        return (self.resource_type, self.action, of) if of and self.outcome is Outcome.SUCCESS else None
+
     def document(self) -> Document:
         """The change as JSON."""
         return {
@@ -138,6 +161,15 @@ class Change:
             "before": self.before,
             "after": self.after,
             "depth": self.depth,
+            "causedBy": self.caused_by,
+            "subject": self.subject,
             "status": self.outcome,
             "message": self.message,
         }
+
+
+def key_of(change: Document) -> Key | None:
+    """The key of a change that was recorded, from its document."""
+    kind, context = str(change["resourceType"]), change["context"]
+    of = context.get(_LISTENED_BY.get(kind, "")) if isinstance(context, dict) else None
+    return (kind, str(change["action"]), str(of)) if of and change["status"] == Outcome.SUCCESS else None

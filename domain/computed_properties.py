@@ -6,8 +6,12 @@ from typing import Annotated, Literal
 import regex
 from pydantic import AfterValidator
 
+from domain import rules
 from domain.documents import Document
+from domain.errors import InvalidRequest
 from domain.property_schemas import Colour, Key, Open, Title, Type, format_fault, sized
+from domain.rule_readers import MAX_PATH, WHOLE, property_name
+from domain.shapes import shortened
 
 _MIRRORED = r"[A-Za-z0-9@_=\-]+(\.[A-Za-z0-9@_=\-]+)*\.\$?[A-Za-z0-9@_=\-]+"
 
@@ -65,6 +69,12 @@ class CalculationSpec(Open):
             yield f"{at}.property: is required where calculationBy is property"
         if self.func == "average" and self.average_of is None:
             yield f"{at}.averageOf: is required where func is average"
+        for key, name in (("property", self.property), ("measureTimeBy", self.measure_time_by)):
+            if name is not None:
+                try:
+                    property_name(name, ())
+                except InvalidRequest as refusal:
+                    yield f"{at}.{key}{str(refusal).removeprefix(WHOLE)}"
 
 
 _FUNCTIONS = {"entities": ("count", "average"), "property": ("sum", "min", "max", "median", "average")}
@@ -97,3 +107,20 @@ class Aggregation(Open):
     """Which of them count. Its rules are read by the search."""
     path_filter: Annotated[list[PathFilter], AfterValidator(_at_most_one)] | None = None
     """Absent: they count however they are related."""
+
+    def faults(self, at: str, blueprint: str) -> Iterator[str]:
+        """Why it cannot be made for entities of the blueprint, each as `<path>: <problem>`."""
+        yield from self.calculation_spec.faults(f"{at}.calculationSpec")
+        for index, way in enumerate(self.path_filter or ()):
+            if len(way.path) > MAX_PATH:
+                yield f"{at}.pathFilter[{index}].path: must name at most {MAX_PATH} relations"
+            if way.from_blueprint not in (None, blueprint, self.target):
+                ends = " or ".join(shortened(one, 80) for one in dict.fromkeys((self.target, blueprint)))
+                yield f"{at}.pathFilter[{index}].fromBlueprint: must be {ends}"
+        if self.query:
+            try:
+                rules.parsed(self.query, dialect=rules.SEARCH)
+            except InvalidRequest as refusal:
+                said = str(refusal)
+                whole = said.startswith(WHOLE)
+                yield f"{at}.query{said.removeprefix(WHOLE) if whole else f'.{said}'}"

@@ -19,8 +19,17 @@ def trigger_of(caller: Caller, action: Action, *, source: Source, at: str) -> Do
     return {"by": by, "origin": source, "at": at, "operation": action.operation}
 
 
-def of_run(run: Run, action: Action) -> Document:
-    """The context of a self-service run. Secrets are added only where a template names them."""
+def of_run(run: Run, action: Action, event: Document | None = None) -> Document:
+    """The context of a run, for an automation's with its event. Secrets are added only where a template names them."""
+    if not action.is_self_service:
+        return {
+            "inputs": None,
+            "trigger": run.interlock.trigger,
+            "event": event,
+            "entity": None,
+            "action": {"identifier": run.action.identifier},
+            "run": {"id": run.id},
+        }
     return {
         "inputs": run.properties,
         "trigger": run.interlock.trigger,
@@ -35,23 +44,28 @@ def of_run(run: Run, action: Action) -> Document:
     }
 
 
-def legacy_message(run: Run, action: Action, rendered: Document) -> Document:
+def legacy_message(run: Run, action: Action, rendered: Document, event: Document | None = None) -> Document:
     """The message that webhooks get when the definition configures no body.
+
+    For an automation's run it is about the entity of the event, if it has one, and the event is part of the payload.
 
     Source: the payload of version 1 actions, with `payload.action.identifier` for receivers of its oldest form.
     """
-    trigger = run.interlock.trigger
-    blueprint = action.blueprint
-    identifier = run.action.identifier
-    entity = _entity(run)
+    trigger, identifier = run.interlock.trigger, run.action.identifier
+    entity, blueprint = run.entity.identifier if run.entity else None, action.blueprint
+    name = identifier.removeprefix(f"{blueprint}_") if blueprint else identifier
+    of_event: Document = {}
+    if not action.is_self_service:
+        name, of_event = identifier, {"event": event}
+        entity, blueprint = _subject(event)
     return {
-        "action": identifier.removeprefix(f"{blueprint}_") if blueprint else identifier,
+        "action": name,
         "resourceType": "run",
         "status": "TRIGGERED",
         "trigger": {key: trigger.get(key) for key in ("by", "origin", "at")},
-        "context": {"entity": run.entity.identifier if run.entity else None, "blueprint": blueprint, "runId": run.id},
+        "context": {"entity": entity, "blueprint": blueprint, "runId": run.id},
         "payload": {
-            "entity": entity or None,
+            "entity": _entity(run) or None,
             "action": {
                 "identifier": identifier,
                 "invocationMethod": {
@@ -61,8 +75,17 @@ def legacy_message(run: Run, action: Action, rendered: Document) -> Document:
             },
             "properties": run.properties,
             "censoredProperties": list[JsonValue](action.encrypted_inputs),
+            **of_event,
         },
     }
+
+
+def _subject(event: Document | None) -> tuple[str | None, str | None]:
+    """The entity and the blueprint that the event is about, if it is about one."""
+    context = (event or {}).get("context")
+    named = context if isinstance(context, dict) else {}
+    entity, blueprint = named.get("entityIdentifier"), named.get("blueprintIdentifier")
+    return (str(entity), str(blueprint)) if entity and blueprint else (None, None)
 
 
 def _entity(run: Run) -> Document:

@@ -1,5 +1,6 @@
 """Typed identifiers: a string with a pattern per kind, and how new ones look."""
 
+import hashlib
 import secrets
 import string
 from base64 import b64encode
@@ -72,6 +73,16 @@ def successive(prefix: str, at: datetime) -> str:
         number, place = divmod(number, len(_PAIRS))
         pairs.append(_PAIRS[place])
     return f"{prefix}_{''.join(reversed(pairs))}{_random(_LENGTH - _TIME_LENGTH)}"
+
+
+def derived(prefix: str, *parts: str) -> str:
+    """The id that follows from the parts: always the same, and another one for any others. 95 bits of a digest."""
+    digest = hashlib.sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).digest()
+    number, letters = int.from_bytes(digest), ""
+    for _ in range(_LENGTH):
+        number, place = divmod(number, len(_ALPHABET))
+        letters += _ALPHABET[place]
+    return f"{prefix}_{letters}"
 
 
 def _random(length: int) -> str:

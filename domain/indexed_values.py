@@ -6,6 +6,7 @@ and an array has one more for each of its elements that is equal to anything. Th
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final, NamedTuple, TypeAlias
 
@@ -39,6 +40,12 @@ class Entry(NamedTuple):
 
 _Scalar: TypeAlias = tuple[str, float, str, str | None, int | None]
 """The head, the number, the kind, the whole and the moment of an entry."""
+
+_Placed: TypeAlias = tuple[int, str, float, str, str | None, int | None]
+"""The same after its place."""
+
+_FEW: Final = 20
+"""How many short texts an array has at most whose entries are remembered."""
 
 _NULL: Final[_Scalar] = ("", 0.0, "null", None, None)
 _TRUTHS: Final[tuple[_Scalar, _Scalar]] = (("", 0.0, "boolean", None, None), ("", 1.0, "boolean", None, None))
@@ -99,14 +106,11 @@ def _plain(of: Key) -> tuple[str, object]:
 def _plain_scalar(scalar: _Scalar) -> tuple[str, object]:
     """The same of the key of a value that is no array."""
     head, number, kind, whole, moment = scalar
-    match kind:
-        case "text":
-            return kind, head if whole is None else whole
-        case "instant":
-            return kind, moment
-        case "null":
-            return kind, None
-    return kind, number + 0.0
+    if kind == "text":
+        return kind, head if whole is None else whole
+    if kind == "instant":
+        return kind, moment
+    return kind, None if kind == "null" else number + 0.0
 
 
 def _digest(plain: list[tuple[str, object]]) -> str:
@@ -114,18 +118,32 @@ def _digest(plain: list[tuple[str, object]]) -> str:
 
 
 def _add_array(found: list[Entry], name: str, values: Sequence[JsonValue]) -> None:
+    repeats = len(values) <= _FEW and all(isinstance(one, str) and len(one) <= HEAD for one in values)
+    placed = _placed_texts(tuple(values)) if repeats else _placed(values)
+    found += [
+        Entry(name, head, number, place, kind, whole, moment) for place, head, number, kind, whole, moment in placed
+    ]
+
+
+def _placed(values: Sequence[JsonValue]) -> list[_Placed]:
+    """The entries of an array."""
     scalars = [_element(one) for one in values]
     known = [one for one in scalars if one is not None]
     is_equal_to_any = len(known) == len(scalars) and not any(one[2] == "array" for one in known)
     same = _digest([_plain_scalar(one) for one in known]) if is_equal_to_any else ""
-    found.append(Entry(name, same, 0.0, 0, "array"))
+    found: list[_Placed] = [(0, same, 0.0, "array", None, None)]
     # Texts that name one instant are equal, and yet each has its own entry: as texts they differ.
     places: dict[tuple[str, float], int] = {}
     for one in dict.fromkeys(known):
-        head, number, kind, whole, moment = one
+        head, number = one[:2]
         # Only those with the same key are told apart by their place: what is before an element does not change it.
         places[head, number] = place = places.get((head, number), 0) + 1
-        found.append(Entry(name, head, number, place, kind, whole, moment))
+        found.append((place, *one))
+    return found
+
+
+# Teams and tags are the same again and again.
+_placed_texts = lru_cache(maxsize=1024)(_placed)
 
 
 def _element(value: JsonValue) -> _Scalar | None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from pydantic import JsonValue
 
@@ -38,6 +38,11 @@ class Overran(Failed):
     """The program ran into a limit of time, memory or size: what it would have said is unknown, so nobody guesses."""
 
 
+@dataclass(frozen=True, slots=True)
+class Oversized(Overran):
+    """Nothing was run: the document, or the programs together, are larger than a process takes."""
+
+
 Outcome = Value | Nothing | Failed
 
 
@@ -58,37 +63,88 @@ class Evaluator(Protocol):
         ...
 
 
-_PATH = re.compile(r"(?a:\s*(?:\.[A-Za-z_]\w*)+\s*)")
+_SPACE = r"[ \t\r\n]*"
+_OPERAND = (
+    r"(?:\.[A-Za-z_][A-Za-z0-9_]*)+"
+    r'|"[^"\\\0\ud800-\udfff]*"'
+    r"|-?[1-9][0-9]{0,14}|0|true|false|null"
+)
+_SIMPLE = re.compile(rf"{_SPACE}({_OPERAND}){_SPACE}(?:(==|!=){_SPACE}({_OPERAND}){_SPACE})?")
+_LONGEST = 1_000
+"""How many characters a program has at most that is looked at here: those that are known are kept."""
 _EXACT = 2**53
 """Up to here a number is the same to jq and to Python."""
+_CONSTANTS: dict[str, JsonValue] = {"true": True, "false": False, "null": None}
+_TRUE, _FALSE = Value(True), Value(False)
+
+_Operand: TypeAlias = tuple[str, ...] | Value
+"""The keys of a path, or a literal."""
 
 
-def followed(programs: Sequence[str], document: JsonValue) -> list[Outcome] | None:
-    """What jq would answer if each program only follows a path to a plain value, as most templates do; None otherwise.
+class _Simple(NamedTuple):
+    """A program that is an operand, or compares it with another."""
 
-    It spares the trip to a process. Whatever could differ in the least is left to jq: lists and objects, fractions,
-    large numbers, text that is no Unicode, and paths through what is no object.
+    left: _Operand
+    right: _Operand | None
+    is_equal: Value
+    """The outcome when both are equal."""
+    differs: Value
+
+
+def followed(programs: Sequence[str], document: JsonValue) -> list[Outcome | None]:
+    """What jq would answer to each program that only follows a path, or compares what is there; None for the others.
+
+    It spares the trip to a process for most templates and conditions. Operands are paths and literals. Whatever could
+    differ in the least is left to jq: lists and objects, fractions, large numbers, text that is no Unicode or has
+    escapes, and paths through what is no object.
     """
-    outcomes: list[Outcome] = []
-    for program in programs:
-        keys = _path(program)
-        if keys is None:
+    return [_answer(simple, document) if (simple := _parsed(program)) else None for program in programs]
+
+
+def _answer(simple: _Simple, document: JsonValue) -> Outcome | None:
+    left = _value(simple.left, document)
+    if left is None or simple.right is None:
+        return left
+    right = _value(simple.right, document)
+    if right is None:
+        return None
+    # 1 is true to Python.
+    same = left.value == right.value and isinstance(left.value, bool) is isinstance(right.value, bool)
+    return simple.is_equal if same else simple.differs
+
+
+def _value(operand: _Operand, document: JsonValue) -> Value | None:
+    if isinstance(operand, Value):
+        return operand
+    value = document
+    for key in operand:
+        if isinstance(value, dict):
+            value = value.get(key)
+        elif value is not None:
             return None
-        value = document
-        for key in keys:
-            if isinstance(value, dict):
-                value = value.get(key)
-            elif value is not None:
-                return None
-        if not _is_plain(value):
-            return None
-        outcomes.append(Value(value))
-    return outcomes
+    return Value(value) if _is_plain(value) else None
+
+
+def _parsed(program: str) -> _Simple | None:
+    return _remembered(program) if len(program) <= _LONGEST else None
 
 
 @lru_cache(maxsize=4096)
-def _path(program: str) -> tuple[str, ...] | None:
-    return tuple(program.strip().split(".")[1:]) if _PATH.fullmatch(program) else None
+def _remembered(program: str) -> _Simple | None:
+    parts = _SIMPLE.fullmatch(program)
+    if parts is None:
+        return None
+    left, operator, right = parts.groups()
+    outcomes = (_FALSE, _TRUE) if operator == "!=" else (_TRUE, _FALSE)
+    return _Simple(_operand(left), _operand(right) if operator else None, *outcomes)
+
+
+def _operand(text: str) -> _Operand:
+    if text.startswith("."):
+        return tuple(text.split(".")[1:])
+    if text.startswith('"'):
+        return Value(text[1:-1])
+    return Value(_CONSTANTS[text] if text in _CONSTANTS else int(text))
 
 
 def _is_plain(value: JsonValue) -> bool:

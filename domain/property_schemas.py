@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, JsonValue
 from domain.documents import Document
 from domain.input_schemas import definition_problem, problems, schema
 from domain.shapes import Closed, Verbatim
+from domain.timers import Lifecycle
 
 Type = Literal["string", "number", "boolean", "object", "array"]
 
@@ -130,6 +131,13 @@ class Property(_Values):
     icon: str | None = None
     spec: Literal["open-api", "async-api", "embedded-url"] | None = None
     spec_authentication: SpecAuthentication | None = None
+    interlock: Lifecycle | None = None
+    """What happens to a timer before it expires; ours."""
+
+    @property
+    def is_timer(self) -> bool:
+        """Whether its values are moments at which something happens."""
+        return (self.type, self.format) == ("string", "timer")
 
     @property
     def placed_default(self) -> tuple[str, JsonValue]:
@@ -151,6 +159,7 @@ class Property(_Values):
         """Why it cannot work, each as `<path>: <problem>`."""
         yield from _faults(self, self.type, at)
         yield from _faults_of_spec(self, at)
+        yield from _faults_of_interlock(self, at)
         if problem := definition_problem(self.document, at):
             path, _, said = problem.partition(" is ")
             yield f"{path}: is {said}"
@@ -192,6 +201,13 @@ def _faults_of_spec(each: Property, at: str) -> Iterator[str]:
         yield f"{at}.spec: embedded-url needs type string and format url"
     elif each.spec is not None and each.type not in ("string", "object"):
         yield f"{at}.spec: is possible for strings and objects only"
+
+
+def _faults_of_interlock(each: Property, at: str) -> Iterator[str]:
+    if each.interlock is not None and not each.is_timer:
+        yield f"{at}.interlock: is possible for type string and format timer only"
+    if each.items and (each.items.model_extra or {}).get("interlock") is not None:
+        yield f"{at}.items.interlock: is possible for timers only, and not in arrays"
 
 
 def _misfits(derived: Document, value: JsonValue, at: str) -> Iterator[str]:

@@ -9,12 +9,13 @@ from pydantic import Field
 from domain import contexts, encryption, inputs
 from domain.actions import Action
 from domain.approvals import is_required
+from domain.automations import chain_in_words
 from domain.documents import Document
 from domain.errors import EntityFailsCondition, Forbidden, MissingEntity, NotSelfService
 from domain.identifiers import RunId
 from domain.models import Written
 from domain.permissions import Permissions
-from domain.runs import Driving, Ref, Run, RunStatus, Source
+from domain.runs import Driving, Link, Ref, Run, RunStatus, Source
 from domain.times import iso
 from domain.users import Caller, User
 
@@ -69,6 +70,8 @@ class Circumstances:
     """Everybody, where somebody has to approve."""
     impersonated_by: str | None = None
     depth: int = 0
+    causes: tuple[Link, ...] = ()
+    """The runs that led to the request, the first one first; as far as they are known."""
     target: Target | None = None
     """None where the action runs on no entity, or the request names none."""
 
@@ -88,7 +91,8 @@ def requested(action: Action, permissions: Permissions, request: RunRequest, giv
         raise MissingEntity(f"Action {action.identifier!r} runs on an entity of {action.blueprint!r}: name it")
     permissions.require_execute(given.caller, target.teams if target else ())
     if given.depth > MAX_DEPTH:
-        raise Forbidden(f"This run would be number {given.depth} in a chain of runs that cause each other")
+        chain = chain_in_words(given.causes, action.identifier)
+        raise Forbidden(f"This run would be number {given.depth} in a chain of runs that cause each other: {chain}")
     if target and not target.meets_condition:
         raise EntityFailsCondition(
             f"Entity {request.entity!r} does not meet the condition of action {action.identifier!r}"
@@ -120,6 +124,7 @@ def requested(action: Action, permissions: Permissions, request: RunRequest, giv
             run_time_limit=definition.run_time_limit,
             backend=str(definition.invocation_method["type"]),
             depth=given.depth,
+            causes=given.causes,
             entity=target.entity if target else None,
         ),
     )

@@ -15,6 +15,9 @@ from domain.errors import InvalidRequest
 from domain.rule_values import Context, Hop, Listed, Period, Preset, SchemaShape
 from domain.shapes import json_path, shortened
 
+WHOLE: Final = "the query"
+"""The path of the document itself."""
+
 MAX_VALUES: Final = 10_000
 """How many values one array may have."""
 
@@ -174,4 +177,4 @@ def closed(value: Document, path: Path, *required: str, optional: tuple[str, ...
 
 def fault(path: Path, problem: str) -> InvalidRequest:
     """The error that names the path and the problem."""
-    return InvalidRequest(f"{json_path(path) or 'the query'}: {shortened(problem, _LONGEST)}")
+    return InvalidRequest(f"{json_path(path) or WHOLE}: {shortened(problem, _LONGEST)}")

@@ -68,6 +68,14 @@ class ApprovalState(Kept):
     impersonated_user_id: str | None = None
 
 
+class Link(Kept):
+    """One run in a chain of runs that cause each other."""
+
+    run: str
+    action: str
+    """The identifier of the action it executed."""
+
+
 class Driving(Kept):
     """What the run's workflow needs to know; our own addition to the run object."""
 
@@ -87,6 +95,10 @@ class Driving(Kept):
     """What does the work, in words."""
     depth: int = 0
     """How many runs caused each other before this one."""
+    causes: tuple[Link, ...] = ()
+    """Those runs, the first one first; as far as they are known."""
+    cause: str | None = None
+    """The change that started it, when an automation did: what its templates see as the event."""
     entity: Document | None = None
     """The entity it runs on, as it was when the run was made: what was approved is what is rendered."""
 

@@ -32,6 +32,7 @@ MAX_RULES = 500
 Result: TypeAlias = Document
 """`{"level": "Gold", "rules": [{"identifier": ..., "status": "SUCCESS" | "FAILURE", "level": ...}]}`."""
 
+_NAMES = {"title", "description", "icon"}
 _IDENTIFIER = r"^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/=-]{1,100}$"
 
 
@@ -216,6 +217,24 @@ def evaluated(scorecard: Scorecard, entity: Entity, *, at: datetime) -> Result |
             for rule, ok in zip(definition.rules, passed, strict=True)
         ],
     }
+
+
+def seen_by_conditions(kind: blueprints.Definition) -> Sequence[object]:
+    """What conditions can see of a blueprint: while this stays, so does what they say about its entities."""
+    return (
+        {key: _shape(schema) for key, schema in kind.schemas.items()},
+        {key: mirror.path for key, mirror in kind.mirror_properties.items()},
+        {key: calculation.model_dump(exclude=_NAMES) for key, calculation in kind.calculation_properties.items()},
+        {key: aggregation.model_dump(exclude=_NAMES) for key, aggregation in kind.aggregation_properties.items()},
+        {key: (relation.target, relation.many) for key, relation in kind.relations.items()},
+        kind.inherited_from,
+    )
+
+
+def _shape(schema: Document) -> Document:
+    items = schema.get("items")
+    said = {name: items.get(name) for name in ("type", "format")} if isinstance(items, dict) else {}
+    return {"type": schema.get("type"), "format": schema.get("format"), "items": said}
 
 
 def _level(definition: Definition, passed: Sequence[bool]) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 import regex
 from pydantic import AfterValidator, Field, JsonValue, ValidationInfo, field_validator
 
+from domain import cron
 from domain.documents import Document
 from domain.inputs import UserInputs
 from domain.rule_values import Query
@@ -76,9 +77,9 @@ class EntityEvent(Closed):
 
 
 class TimerEvent(Closed):
-    """A timer property of an entity reached its time."""
+    """A timer property of an entity reached its time, or will do so soon."""
 
-    type: Literal["TIMER_PROPERTY_EXPIRED"]
+    type: Literal["TIMER_PROPERTY_EXPIRED", "TIMER_PROPERTY_WARNING"]
     blueprint_identifier: str
     property_identifier: str
 
@@ -90,7 +91,17 @@ class RunEvent(Closed):
     action_identifier: str
 
 
-Event: TypeAlias = EntityEvent | TimerEvent | RunEvent
+class ScheduleEvent(Closed):
+    """The clock; ours."""
+
+    type: Literal["SCHEDULE"]
+    cron: Annotated[str, AfterValidator(cron.checked)]
+    """Five fields: minute, hour, day of month, month, day of week."""
+    timezone: str = "UTC"
+    """Where it is the time that the expression says, such as `Europe/Berlin`."""
+
+
+Event: TypeAlias = EntityEvent | TimerEvent | RunEvent | ScheduleEvent
 
 
 class JqCondition(Closed):

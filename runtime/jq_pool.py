@@ -25,7 +25,7 @@ from typing import Final, Self
 from pydantic import JsonValue
 
 from domain.errors import Unavailable
-from domain.jq import Failed, Nothing, Outcome, Overran, Value, followed
+from domain.jq import Failed, Nothing, Outcome, Overran, Oversized, Value, followed
 from runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -98,11 +98,16 @@ class JqPool:
         self, programs: Sequence[str], document: JsonValue, *, now: datetime | None = None
     ) -> list[Outcome]:
         """See `domain.jq.Evaluator`."""
-        if (answers := followed(programs, document)) is not None:
-            return answers
+        answers = followed(programs, document)
+        left = [program for program, answer in zip(programs, answers, strict=True) if answer is None]
+        rest = iter(await self._evaluated(left, document, now) if left else ())
+        return [next(rest) if answer is None else answer for answer in answers]
+
+    async def _evaluated(self, programs: Sequence[str], document: JsonValue, now: datetime | None) -> list[Outcome]:
         given = json.dumps([time.time() if now is None else now.timestamp(), document], separators=(",", ":")).encode()
         if max(len(given), sum(map(len, programs))) > self._limits.input:
-            return [Overran(f"the document or its programs are larger than {self._limits.input} bytes")] * len(programs)
+            reason = f"the document or its programs are larger than {self._limits.input} bytes"
+            return [Oversized(reason)] * len(programs)
         outcomes: list[Outcome] = []
         guilty = 0
         async with self._turn():

@@ -121,6 +121,12 @@ class Settings(BaseSettings):
     own_api_aliases: Words = ()
     """Other addresses under which backends know our own API, e.g. `https://api.example.com`."""
 
+    automation_runs_per_minute: Positive = 10_000
+    """How many runs one automation may start in a minute. Past it, it is paused until an Admin resumes it."""
+
+    automation_recurrences_per_minute: Positive = 300
+    """The same for runs that it causes itself, or that are about what it has just run for."""
+
     jq_processes: Positive = 2
     """How many processes evaluate jq."""
 

@@ -1,24 +1,26 @@
 """Actions in SQL: the current definition, and every version that ever was."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 from sqlalchemy import bindparam
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from domain import documents
 from domain.actions import Action
 from domain.audit import Resource
 from domain.changes import Change
+from domain.documents import Document
 from domain.errors import IdentifierTaken, NotFound
 from domain.permissions import Permissions
-from domain.runs import Run
-from store import changes, runs
+from domain.runs import PLATFORM, Run, Source
+from store import changes, listeners, runs, schedules
 from store.columns import table
 from store.database import execute
 from store.tables import ActionRow, ActionVersionRow, RunRow
@@ -30,7 +32,7 @@ _CURRENT = sa.select(_COLUMNS.id, _COLUMNS.version, _COLUMNS.permissions).where(
 _TO_CHANGE = _CURRENT.with_for_update()
 
 _ACTION = TypeAdapter(Action)
-_MOST_VERSIONS = 500
+_MOST_VERSIONS = 5_000
 _versions: dict[tuple[str, int], Action] = {}
 """Versions read before: one never changes, so what is here is never stale, and is parsed only once."""
 
@@ -54,22 +56,25 @@ async def create(session: AsyncSession, action: Action, *, origin: str) -> None:
     Raises:
         IdentifierTaken: another action has the identifier.
     """
-    session.add(ActionRow(**_columns(action), permissions=Permissions().model_dump(mode="json")))
+    since = await listeners.changed(session) if _listens(action) else None
+    session.add(ActionRow(**_columns(action), listening_since=since, permissions=Permissions().model_dump(mode="json")))
     await _versioned(session, action)
-    await _record(session, None, action, by=action.created_by, at=action.created_at, origin=origin)
+    await schedules.keep(session, action, at=action.created_at)
+    await _record(session, None, action.echo(), action, by=action.created_by, at=action.created_at, origin=origin)
 
 
 async def replace(session: AsyncSession, before: Action, after: Action, *, origin: str) -> None:
-    """Make `after` the current version; it may have another identifier.
+    """Make `after` the current version; it may have another identifier. An automation that was paused stays so.
 
     Raises:
         IdentifierTaken: another action has the new identifier.
         NotFound: the action was deleted, or replaced by somebody else, in the meantime.
     """
+    known = await paused(session, before)
     replaced = (
         update(ActionRow)
         .where(col(ActionRow.id) == after.id, col(ActionRow.version) == before.version)
-        .values(**_columns(after))
+        .values(**_columns(after), **await _listening(session, before, after))
     )
     try:
         result = await session.exec(replaced)
@@ -78,11 +83,13 @@ async def replace(session: AsyncSession, before: Action, after: Action, *, origi
     if not result.rowcount:
         raise NotFound("Action", before.identifier)
     await _versioned(session, after)
+    await schedules.keep(session, after, at=after.updated_at)
     columns = _columns(after)
     followed = {"action": after.identifier, "restricted": columns["restricted"]}
     if (before.identifier, _columns(before)["restricted"]) != tuple(followed.values()):
         await session.exec(update(RunRow).where(col(RunRow.action_id) == after.id).values(**followed))
-    await _record(session, before, after, by=after.updated_by, at=after.updated_at, origin=origin)
+    was, is_now = before.echo(known.get(before.id)), after.echo(known.get(after.id))
+    await _record(session, was, is_now, after, by=after.updated_by, at=after.updated_at, origin=origin)
 
 
 async def remove(session: AsyncSession, action: Action, *, by: str, at: datetime, origin: str) -> list[Run]:
@@ -96,9 +103,58 @@ async def remove(session: AsyncSession, action: Action, *, by: str, at: datetime
             origin=origin,
         )
         ended.append(after)
+    known = await paused(session, action)
     await session.exec(delete(ActionRow).where(col(ActionRow.id) == action.id))
-    await _record(session, action, None, by=by, at=at, origin=origin)
+    if _listens(action):
+        await listeners.changed(session)
+    await schedules.keep(session, action, at=at)
+    await _record(session, action.echo(known.get(action.id)), None, action, by=by, at=at, origin=origin)
     return ended
+
+
+async def pause(
+    session: AsyncSession, action_id: str, reason: Document, *, by: str = PLATFORM, origin: str = Source.AUTOMATION
+) -> bool:
+    """Let an automation be asked about nothing until somebody resumes it; False if it is paused already, or gone.
+
+    `reason` has `reason`, `at` (ISO 8601) and `runId`.
+    """
+    action = await _to_pause(session, action_id)
+    if action is None or await paused(session, action):
+        return False
+    await session.exec(update(ActionRow).where(col(ActionRow.id) == action_id).values(paused=reason))
+    await listeners.changed(session)
+    at = datetime.fromisoformat(str(reason["at"]))
+    await schedules.keep(session, action, at=at)
+    await _record(session, action.echo(), action.echo(reason), action, by=by, at=at, origin=origin)
+    return True
+
+
+async def resume(session: AsyncSession, action_id: str, *, by: str, at: datetime, origin: str) -> bool:
+    """Let it be asked again, about what happens from now on; False if it is not paused, or gone."""
+    action = await _to_pause(session, action_id)
+    known = await paused(session, action) if action else {}
+    if action is None or action.id not in known:
+        return False
+    # Before the row is written, so that nobody remembers under the new number who listened before.
+    number = await listeners.changed(session)
+    since = number if _listens(action) else None
+    await session.exec(
+        update(ActionRow).where(col(ActionRow.id) == action_id).values(paused=sa.null(), listening_since=since)
+    )
+    await schedules.keep(session, action, at=at)
+    await _record(session, action.echo(known[action.id]), action.echo(), action, by=by, at=at, origin=origin)
+    return True
+
+
+async def paused(session: AsyncSession, *several: Action) -> dict[str, Document]:
+    """Why and when those of the actions that are paused were, by id."""
+    query = select(ActionRow.id, ActionRow.paused).where(col(ActionRow.paused).is_not(None))
+    if len(several) == 1:
+        query = query.where(ActionRow.id == several[0].id)
+    wanted = {action.id for action in several}
+    rows = cast(Iterable[tuple[str, Document]], await session.exec(query))
+    return {action_id: reason for action_id, reason in rows if action_id in wanted}
 
 
 async def get(session: AsyncSession, identifier: str, *, to_change: bool = False) -> tuple[Action, Permissions]:
@@ -171,6 +227,16 @@ async def of_self_service(session: AsyncSession) -> list[tuple[str, Permissions]
     return [(identifier, Permissions.model_validate(found)) for identifier, found in await session.exec(query)]
 
 
+async def active(session: AsyncSession, *, besides: str) -> list[Document]:
+    """The current definitions of everything that can run, besides one: self-service actions, published automations."""
+    rows = await session.exec(
+        select(ActionRow.document).where(
+            ActionRow.id != besides, sa.or_(col(ActionRow.trigger_type) == "self-service", col(ActionRow.published))
+        )
+    )
+    return [cast(Document, document["document"]) for document in rows]
+
+
 async def listed(session: AsyncSession, filters: Filters) -> list[Action]:
     """The current versions that pass every filter, by identifier."""
     query = select(ActionRow.document).order_by(col(ActionRow.identifier))
@@ -223,18 +289,42 @@ def _columns(action: Action) -> dict[str, Any]:
     }
 
 
+def _listens(action: Action) -> bool:
+    return action.document.get("publish") is True and _event(action) is not None
+
+
+def _event(action: Action) -> JsonValue:
+    """What an automation listens to; None for what people execute."""
+    trigger = action.document["trigger"]
+    return trigger.get("event") if isinstance(trigger, dict) and trigger.get("type") == "automation" else None
+
+
+async def _listening(session: AsyncSession, before: Action, after: Action) -> dict[str, Any]:
+    """The columns that say since when the action listens, as far as they change with it."""
+    if not _listens(before) and not _listens(after):
+        return {}
+    # Others know it by its version, so they have to look again in any case.
+    number = await listeners.changed(session)
+    if not _listens(after):
+        return {"listening_since": None}
+    stays = _listens(before) and documents.same(_event(before), _event(after))
+    return {} if stays else {"listening_since": number}
+
+
+async def _to_pause(session: AsyncSession, action_id: str) -> Action | None:
+    found = (await session.exec(select(ActionRow.version).where(ActionRow.id == action_id).with_for_update())).first()
+    return None if found is None else await version(session, action_id, found)
+
+
 async def _record(
-    session: AsyncSession, before: Action | None, after: Action | None, *, by: str, at: datetime, origin: str
+    session: AsyncSession,
+    before: Document | None,
+    after: Document | None,
+    action: Action,
+    *,
+    by: str,
+    at: datetime,
+    origin: str,
 ) -> None:
-    known = after or before
-    await changes.append(
-        session,
-        Change.of_action(
-            before.echo() if before else None,
-            after.echo() if after else None,
-            identifier=known.identifier if known else "",
-            by=by,
-            at=at,
-            origin=origin,
-        ),
-    )
+    change = Change.of_action(before, after, identifier=action.identifier, by=by, at=at, origin=origin)
+    await changes.append(session, change)

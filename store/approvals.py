@@ -4,15 +4,22 @@ from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.approvals import Decision, tally
+from domain.causes import Cause
 from domain.runs import Run
 from store import runs
 from store.tables import DecisionRow
 
 
 async def decide(
-    session: AsyncSession, run_id: str, decision: Decision, *, origin: str, by_driver: bool = False
+    session: AsyncSession,
+    run_id: str,
+    decision: Decision,
+    *,
+    origin: str,
+    by_driver: bool = False,
+    cause: Cause | None = None,
 ) -> Run:
-    """Record one person's word, and what follows from all of them.
+    """Record one person's word, and what follows from all of them. A `cause` is another run that makes them say it.
 
     Raises:
         NotFound: there is no such run.
@@ -24,7 +31,7 @@ async def decide(
     def move(run: Run) -> Run:
         return run.decided(decision, tally(run.required_approval, run.interlock.approvers, [*said, decision]))
 
-    _, after = await runs.change(session, run_id, move, origin=origin, by_driver=by_driver)
+    _, after = await runs.change(session, run_id, move, origin=origin, by_driver=by_driver, cause=cause)
     await session.merge(DecisionRow(run_id=run_id, user_id=decision.user_id, document=decision.model_dump(mode="json")))
     return after
 

@@ -5,14 +5,16 @@ from datetime import datetime
 from typing import Any, cast
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, CursorResult, and_, or_, true
+from sqlalchemy import ColumnElement, and_, or_, true
 from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.audit import FOR_EVERYBODY, Resource
 from domain.changes import Outcome
 from domain.documents import Document
+from domain.runs import RunStatus
 from store import runs
+from store.automation_tables import FiringRow, HeldChangeRow, PendingChangeRow
 from store.database import Database
 from store.tables import ChangeRow, RunRow
 
@@ -91,7 +93,7 @@ async def purge(database: Database, *, before: datetime) -> int:
     """Delete what was recorded before a moment and nobody waits for, a little at a time; how much it was."""
     old = (
         sa.select(col(ChangeRow.sequence))
-        .where(col(ChangeRow.at) < before, ~col(ChangeRow.pending))
+        .where(col(ChangeRow.at) < before, ~_awaited())
         .order_by(col(ChangeRow.at))
         .limit(_BATCH)
         .with_for_update(skip_locked=True)
@@ -99,11 +101,26 @@ async def purge(database: Database, *, before: datetime) -> int:
     total = 0
     while True:
         async with database.write() as session:
-            result = await session.exec(delete(ChangeRow).where(col(ChangeRow.sequence).in_(old)))
-        deleted = cast("CursorResult[Any]", result).rowcount
-        total += deleted
-        if deleted < _BATCH:
+            purged = delete(ChangeRow).where(col(ChangeRow.sequence).in_(old)).returning(col(ChangeRow.id))
+            deleted = [row[0] for row in await session.exec(purged)]
+            await session.exec(delete(FiringRow).where(col(FiringRow.change_id).in_(deleted)))
+        total += len(deleted)
+        if len(deleted) < _BATCH:
             return total
+
+
+def _awaited() -> ColumnElement[bool]:
+    """Whether an automation has still to be asked about it, or a run that it started has still to see it."""
+    this, unfinished = col(ChangeRow.id), [status for status in RunStatus if not status.is_terminal]
+    return or_(
+        sa.exists().where(col(PendingChangeRow.change_id) == this),
+        sa.exists().where(col(HeldChangeRow.change_id) == this),
+        sa.exists().where(
+            col(FiringRow.change_id) == this,
+            col(FiringRow.run_id) == col(RunRow.id),
+            col(RunRow.status).in_(unfinished),
+        ),
+    )
 
 
 def _seen(viewer: Viewer) -> ColumnElement[bool]:

@@ -9,7 +9,7 @@ from sqlmodel import col, delete
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.audit import Resource
-from domain.blueprint_permissions import BlueprintPermissions, refuse
+from domain.blueprint_permissions import Block, BlueprintPermissions, refuse
 from domain.blueprints import Definition
 from domain.changes import Change
 from domain.entities import Entity
@@ -21,6 +21,10 @@ from store.entities import Writer
 
 _COLUMNS = table(BlueprintPermissionsRow).c
 _FIND = sa.select(_COLUMNS.document).where(_COLUMNS.blueprint == bindparam("of"))
+_READERS = sa.select(_COLUMNS.blueprint, _COLUMNS.document).where(
+    _COLUMNS.document[("entities", "read")].as_string().is_not(None)
+)
+_READERS_OF_ONE = _READERS.where(_COLUMNS.blueprint == bindparam("of"))
 _INSERT = insert(table(BlueprintPermissionsRow))
 _UPDATE = update(table(BlueprintPermissionsRow)).where(_COLUMNS.blueprint == bindparam("of"))
 
@@ -28,6 +32,13 @@ _UPDATE = update(table(BlueprintPermissionsRow)).where(_COLUMNS.blueprint == bin
 async def get(session: AsyncSession, definition: Definition) -> BlueprintPermissions:
     """Who may do what with the entities of the blueprint; a block for everything they have."""
     return (await _written(session, definition.identifier) or BlueprintPermissions()).of(definition)
+
+
+async def readers(session: AsyncSession, blueprint: str | None = None) -> dict[str, Block]:
+    """Who reads the entities of blueprints that do not let everybody, of this one or of all."""
+    statement = _READERS if blueprint is None else _READERS_OF_ONE
+    rows = await execute(session, statement, {} if blueprint is None else {"of": blueprint})
+    return {name: Block.model_validate(document["entities"]["read"]) for name, document in rows}
 
 
 def concern(writer: Writer) -> bool:

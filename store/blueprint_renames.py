@@ -10,12 +10,21 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.blueprint_renames import Part, Rename
 from domain.blueprints import Blueprint, Definition
-from domain.entities import Entity
+from domain.entities import Author, Entity
 from domain.errors import NotFound
-from store import blueprint_permissions, blueprints, entities, entity_values
+from store import (
+    blueprint_permissions,
+    blueprint_timers,
+    blueprints,
+    catalog_migrations,
+    entities,
+    entity_values,
+    scorecards,
+)
 from store.catalog_tables import EntityRelationRow, EntityRow
 from store.columns import table
 from store.database import Raced, execute
+from store.entities import Writer
 
 _ENTITIES = table(EntityRow).c
 _UPDATE = update(table(EntityRow)).where(_ENTITIES.id == bindparam("this"))
@@ -25,9 +34,9 @@ _RACED = "others change blueprints that name it all the time; ask again"
 async def rename(
     session: AsyncSession, identifier: str, what: Rename, *, by: str, at: datetime, origin: str
 ) -> Blueprint:
-    """Give the key its new name, in the blueprint, in paths of others, in permissions and in entities.
+    """Give the key its new name: in the blueprint, its scorecards, paths of others, permissions and entities.
 
-    Every blueprint whose document changes has a change record; entities follow, which tells nobody.
+    Every blueprint and scorecard whose document changes has a change record; entities follow, which tells nobody.
 
     Raises:
         NotFound: there is no such blueprint, or no such key.
@@ -41,7 +50,7 @@ async def rename(
     for name in sorted(documents):
         other = await _locked(session, listed[name])
         after = replace(other, document=documents[name], updated_at=at, updated_by=by)
-        await blueprints.replace(session, other, after, origin=origin)
+        await blueprints.replace(session, other, after, origin=origin, renames=True)
         if name == identifier:
             renamed = after
     if documents:
@@ -50,6 +59,12 @@ async def rename(
             await _rename_relation(session, before.definition, what)
         if what.part is not Part.MIRROR:
             await _rename_in_entities(session, identifier, what)
+        if what.part is Part.PROPERTY:
+            await blueprint_timers.rename(session, before.definition, renamed.definition, what.old, what.new, at=at)
+        writer = Writer(Author(by, at, ""), origin)
+        await scorecards.follow(session, renamed, what, writer=writer)
+        # A calculation that names the old key in jq now makes something else.
+        await catalog_migrations.evaluate_anew(session, before, renamed, writer=writer)
     return renamed
 
 

@@ -13,9 +13,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.blueprints import Blueprint, Definition
 from domain.changes import Change
+from domain.documents import same
 from domain.errors import HasDependents, IdentifierTaken, InvalidRequest, NotFound
 from domain.identifiers import new
-from store import blueprint_permissions, changes
+from store import blueprint_permissions, blueprint_timers, changes, listeners
 from store.catalog_tables import BlueprintRow, EntityRow
 from store.columns import table
 from store.database import execute
@@ -46,14 +47,21 @@ async def create(session: AsyncSession, blueprint: Blueprint, *, origin: str) ->
     await _record(session, None, blueprint, by=blueprint.created_by, at=blueprint.created_at, origin=origin)
 
 
-async def replace(session: AsyncSession, before: Blueprint, after: Blueprint, *, origin: str) -> None:
-    """Make `after` the blueprint of that name. `before` was read `to_change` in this transaction."""
+async def replace(
+    session: AsyncSession, before: Blueprint, after: Blueprint, *, origin: str, renames: bool = False
+) -> None:
+    """Make `after` the blueprint of that name. `before` was read `to_change` in this transaction.
+
+    Timers follow, unless a key only gets another name: then they follow that.
+    """
     await session.exec(
         sa.update(table(BlueprintRow))
         .where(_COLUMNS.identifier == before.identifier)
         .values(revision=_COLUMNS.revision + 1, document=_BLUEPRINT.dump_python(after, mode="json"))
     )
     await _record(session, before, after, by=after.updated_by, at=after.updated_at, origin=origin)
+    if not renames:
+        await blueprint_timers.follow(session, before.definition, after.definition, at=after.updated_at)
 
 
 async def remove(session: AsyncSession, blueprint: Blueprint, *, by: str, at: datetime, origin: str) -> None:
@@ -147,6 +155,9 @@ async def _record(
     session: AsyncSession, before: Blueprint | None, after: Blueprint | None, *, by: str, at: datetime, origin: str
 ) -> None:
     known = after or before
+    was, is_now = (each.document.get("changelogDestination") if each else None for each in (before, after))
+    if not same(was, is_now):
+        await listeners.changed(session)
     change = Change.of(
         "blueprint",
         before.echo() if before else None,

@@ -8,17 +8,24 @@ from sqlalchemy import bindparam, insert, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from domain.blueprints import Blueprint
 from domain.catalog_migrations import UNFINISHED, CatalogMigration
 from domain.entities import Author
 from domain.errors import HasDependents, NotFound
+from domain.identifiers import new
+from domain.scorecards import seen_by_conditions
 from store import blueprints, catalog, entities, scorecards
 from store.catalog_tables import CatalogMigrationRow, EntityRow
 from store.columns import table
 from store.database import execute
+from store.derived import Completing
 from store.entities import Stored, Writer
 
 PORTION = 200
-"""How many entities one transaction looks at."""
+"""How many entities one transaction deletes."""
+
+EVALUATED = 50
+"""How many entities one transaction evaluates; others who write wait for it on SQLite."""
 
 _COLUMNS = table(CatalogMigrationRow).c
 _UNFINISHED = _COLUMNS.status.in_(UNFINISHED)
@@ -37,10 +44,10 @@ _UPDATE = update(table(CatalogMigrationRow)).where(_COLUMNS.id == bindparam("thi
 
 
 async def start(session: AsyncSession, migration: CatalogMigration) -> CatalogMigration:
-    """What will work on the blueprint, which was read `to_change`: this one, or the one that does so already."""
+    """What will delete the entities of the blueprint, which was read `to_change`: this, or what does so already."""
     for document in await session.exec(select(CatalogMigrationRow.document).where(_UNFINISHED)):
         found = CatalogMigration.model_validate(document)
-        if found.source_blueprint == migration.source_blueprint:
+        if found.delete_entities and found.source_blueprint == migration.source_blueprint:
             # It may come to its end at this moment; then what is asked now is another one.
             locked = await get(session, found.id, to_change=True)
             if locked.status in UNFINISHED:
@@ -48,9 +55,29 @@ async def start(session: AsyncSession, migration: CatalogMigration) -> CatalogMi
                 if wanted is not locked:
                     await put(session, wanted)
                 return wanted
-    row = {"id": migration.id, "created_at": migration.created_at, **_columns(migration)}
-    await execute(session, _INSERT, row)
+    await _insert(session, migration)
     return migration
+
+
+async def evaluate_anew(session: AsyncSession, before: Blueprint, after: Blueprint, *, writer: Writer) -> None:
+    """Have scorecards look at all entities again, if they can see that `before` became `after`.
+
+    The blueprint was read `to_change` in this transaction. Nothing is locked that those who work on it hold: what they
+    still do by the definition before, they find superseded and leave.
+    """
+    if seen_by_conditions(before.definition) == seen_by_conditions(after.definition):
+        return
+    if await scorecards.defined(session, after.identifier):
+        migration = CatalogMigration(
+            id=new("migration"),
+            actor=writer.author.id,
+            source_blueprint=after.identifier,
+            delete_entities=False,
+            origin=writer.origin,
+            datasource=writer.author.datasource,
+            created_at=writer.author.at,
+        )
+        await _insert(session, migration)
 
 
 async def get(session: AsyncSession, identifier: str, *, to_change: bool = False) -> CatalogMigration:
@@ -81,19 +108,53 @@ async def put(session: AsyncSession, migration: CatalogMigration) -> None:
     await execute(session, _UPDATE, {"this": migration.id, **_columns(migration)})
 
 
-async def advance(session: AsyncSession, migration: CatalogMigration, *, at: datetime) -> CatalogMigration:
-    """The work after another portion, or at its end. It was `taken` in this transaction."""
-    writer = Writer(Author(migration.actor, at, migration.datasource), migration.origin, migration.run_id)
-    names = await _portion(session, migration)
-    if names:
-        deleted, refusals = await _delete(session, migration.source_blueprint, names, writer)
-        after = migration.advanced(
-            names[-1], deleted=deleted, failed=len(refusals), reason=refusals[0] if refusals else None
-        )
+async def advance(
+    session: AsyncSession, migration: CatalogMigration, *, at: datetime, complete: Completing
+) -> CatalogMigration:
+    """The work after another portion, or at its end. It was `taken` in this transaction.
+
+    Raises:
+        store.database.Raced: the transaction has to be done again.
+        Unavailable: it cannot be done now.
+    """
+    author = Author(migration.actor, at, migration.datasource)
+    writer = Writer(author, migration.origin, migration.run_id, caused_by=migration.caused_by, depth=migration.depth)
+    if migration.delete_entities:
+        after = await _deleted(session, migration, writer)
     else:
-        after = await _ended(session, migration, writer)
+        after = await _evaluated(session, migration, writer, complete)
     await put(session, after)
     return after
+
+
+async def _deleted(session: AsyncSession, migration: CatalogMigration, writer: Writer) -> CatalogMigration:
+    names = await _portion(session, migration)
+    if not names:
+        return await _ended(session, migration, writer)
+    deleted, refusals = await _delete(session, migration.source_blueprint, names, writer)
+    return migration.advanced(names[-1], done=deleted, failed=len(refusals), reason=refusals[0] if refusals else None)
+
+
+async def _evaluated(
+    session: AsyncSession, migration: CatalogMigration, writer: Writer, complete: Completing
+) -> CatalogMigration:
+    for document in await session.exec(select(CatalogMigrationRow.document).where(_UNFINISHED)):
+        other = CatalogMigration.model_validate(document)
+        if other.does_again(migration):
+            return migration.superseded()
+    try:
+        blueprint = await blueprints.get(session, migration.source_blueprint, to_use=True)
+    except NotFound:
+        return migration.completed()  # somebody has deleted it, and its scorecards with it
+    names = await scorecards.settle_portion(
+        session, blueprint, after=migration.done_to, limit=EVALUATED, writer=writer, complete=complete
+    )
+    return migration.advanced(names[-1], done=len(names)) if names else migration.completed()
+
+
+async def _insert(session: AsyncSession, migration: CatalogMigration) -> None:
+    row = {"id": migration.id, "created_at": migration.created_at, **_columns(migration)}
+    await execute(session, _INSERT, row)
 
 
 async def _portion(session: AsyncSession, migration: CatalogMigration) -> Sequence[str]:

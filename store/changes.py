@@ -2,15 +2,22 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import insert
+import sqlalchemy as sa
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.changes import Change
+from domain.documents import Document
+from store import pending_changes
 from store.columns import table
-from store.database import execute
+from store.database import PlainInsert, execute, plainly
 from store.tables import ChangeRow
 
-_INSERT = insert(table(ChangeRow))
+_INSERT = PlainInsert(
+    table(ChangeRow),
+    "id", "at", "resource_type", "happening", "status", "origin", "run_id", "action", "blueprint", "entity",
+    "webhook_id", "webhook_event_id", "installation_id", "pending", "document",
+)  # fmt: skip
+_GET = sa.select(table(ChangeRow).c.document).where(table(ChangeRow).c.id == sa.bindparam("this"))
 
 
 async def append(session: AsyncSession, change: Change) -> None:
@@ -21,24 +28,20 @@ async def append(session: AsyncSession, change: Change) -> None:
 async def append_all(session: AsyncSession, several: Sequence[Change]) -> None:
     """The same for several, in this order."""
     if several:
-        await execute(session, _INSERT, [_row(change) for change in several])
+        await plainly(session, _INSERT, [_row(change) for change in several], in_place=True)
+        await pending_changes.note(session, several)
 
 
-def _row(change: Change) -> dict[str, object]:
-    return {
-        "id": change.id,
-        "at": change.at,
-        "resource_type": change.resource_type,
-        "happening": change.action,
-        "status": change.outcome,
-        "origin": change.origin,
-        "run_id": change.context.get("runId"),
-        "action": change.context.get("action"),
-        "blueprint": change.context.get("blueprint"),
-        "entity": change.context.get("entity"),
-        "webhook_id": change.context.get("webhookId"),
-        "webhook_event_id": change.context.get("webhookEventId"),
-        "installation_id": change.context.get("installationId"),
-        "pending": False,
-        "document": change.document(),
-    }
+async def get(session: AsyncSession, change_id: str) -> Document | None:
+    """The change, unless it was purged."""
+    found = (await execute(session, _GET, {"this": change_id})).first()
+    return found[0] if found else None
+
+
+def _row(change: Change) -> tuple[object, ...]:
+    says = change.context.get
+    return (
+        change.id, change.at, change.resource_type, change.action, change.outcome, change.origin, says("runId"),
+        says("action"), says("blueprint"), says("entity"), says("webhookId"), says("webhookEventId"),
+        says("installationId"), False, change.document(),
+    )  # fmt: skip

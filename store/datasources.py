@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.entities import Entity
+from domain.rule_values import Comparison, Operator, Property
 from store.entities import Stored
 from store.search import AT_ONCE, Page, Place, after_place
 from store.search_columns import begins, ends
@@ -22,6 +23,21 @@ class Datasource:
     suffix: str
     before: datetime | None = None
     """Only those that were updated before."""
+
+    @property
+    def rules(self) -> tuple[Comparison, ...]:
+        """The same as rules of a search."""
+        about = Property("$datasource")
+        found = [
+            Comparison(about, operator, part)
+            for operator, part in ((Operator.BEGINS_WITH, self.prefix), (Operator.ENDS_WITH, self.suffix))
+            if part
+        ]
+        if self.before is not None:
+            found.append(
+                Comparison(Property("$updatedAt"), Operator.BELOW, self.before.isoformat(timespec="microseconds"))
+            )
+        return tuple(found)
 
     async def page(self, session: AsyncSession, *, after: Place | None = None, limit: int = AT_ONCE) -> Page:
         """The first of them, or the first after a place."""

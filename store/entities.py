@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -11,16 +12,17 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from domain.changes import Change
+from domain.causes import Cause
+from domain.changes import Change, Happening
 from domain.documents import Document
 from domain.entities import Author, Entity, Kind, Target, targets, without
 from domain.errors import NotFound
 from domain.identifiers import successive
 from domain.users import Caller
-from store import changes, entity_values
+from store import changes, entity_values, timer_rows
 from store.catalog_tables import EntityRelationRow, EntityRow
 from store.columns import table
-from store.database import Raced, execute
+from store.database import PlainInsert, Raced, execute, plainly
 
 _ENTITIES, _RELATIONS = table(EntityRow).c, table(EntityRelationRow).c
 _FIND = sa.select(_ENTITIES.id, _ENTITIES.document).where(
@@ -41,7 +43,8 @@ _WHICH = (
     .order_by(_ENTITIES.identifier)
     .with_for_update(read=True, key_share=True)
 )
-_INSERT = insert(table(EntityRow))
+_COLUMNS = ("blueprint", "identifier", "title", "updated_at", "datasource", "document")
+_INSERT = PlainInsert(table(EntityRow), "id", "created_at", *_COLUMNS)
 _UPDATE = update(table(EntityRow)).where(_ENTITIES.id == bindparam("this"))
 _RELATE = insert(table(EntityRelationRow))
 _UNRELATE = sa.delete(table(EntityRelationRow)).where(_RELATIONS.source_id == bindparam("this"))
@@ -68,6 +71,16 @@ class Writer:
     """Whose permissions decide. None: the product itself, which may do everything."""
     webhook: tuple[str, str] | None = None
     """The incoming webhook and its event, by their ids, when it is they who write."""
+    caused_by: str | None = None
+    """The run that makes them write."""
+    depth: int = 0
+    """How many runs caused each other before this write, that one included."""
+
+    def because_of(self, cause: Cause) -> "Writer":
+        """The same, made to write by the run too: what counts is the longer chain."""
+        if cause.next_depth <= self.depth:
+            return self
+        return replaced(self, caused_by=cause.run_id, depth=cause.next_depth)
 
 
 async def find(session: AsyncSession, blueprint: str, identifier: str, *, to_change: bool = False) -> Stored | None:
@@ -146,20 +159,22 @@ class EntityRows:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._inserts: list[dict[str, object]] = []
+        self._inserts: list[tuple[object, ...]] = []
         self._updates: list[dict[str, object]] = []
         self._unrelated: list[dict[str, object]] = []
         self._related: list[dict[str, object]] = []
         self._found_by: list[tuple[str, Entity | None, Entity | None]] = []
+        self._timed: list[timer_rows.Write] = []
         self._changes: list[Change] = []
 
     def create(self, kind: Kind, entity: Entity) -> Stored:
         """An entity that is new."""
         row_id = successive("ent", entity.created_at)
-        self._inserts.append({"id": row_id, **_columns(entity), "created_at": entity.created_at})
+        self._inserts.append((row_id, entity.created_at, *_columns(entity).values()))
         self._relate(row_id, kind, entity)
         self._found_by.append((row_id, None, entity))
-        self._changes.append(_change(None, entity, self._writer))
+        self._timed.append((row_id, kind, None, entity))
+        self._changes.append(_change(row_id, None, entity, self._writer))
         return Stored(row_id, entity)
 
     def replace(self, kind: Kind, before: Stored, after: Entity) -> Stored:
@@ -169,7 +184,8 @@ class EntityRows:
             self._unrelated.append({"this": before.id})
             self._relate(before.id, kind, after)
         self._found_by.append((before.id, before.entity, after))
-        self._changes.append(_change(before.entity, after, self._writer))
+        self._timed.append((before.id, kind, before.entity, after))
+        self._changes.append(_change(before.id, before.entity, after, self._writer))
         return Stored(before.id, after)
 
     async def write(self, session: AsyncSession) -> None:
@@ -179,15 +195,17 @@ class EntityRows:
             Raced: somebody else has just taken an identifier.
         """
         try:
+            if self._inserts:
+                await plainly(session, _INSERT, self._inserts, in_place=True)
             for statement, rows in (
-                (_INSERT, self._inserts), (_UPDATE, self._updates), (_UNRELATE, self._unrelated),
-                (_RELATE, self._related),
+                (_UPDATE, self._updates), (_UNRELATE, self._unrelated), (_RELATE, self._related),
             ):  # fmt: skip
                 if rows:
                     await execute(session, statement, rows)
         except IntegrityError:
             raise Raced("others write the same entities all the time; ask again") from None
         await entity_values.keep_all(session, self._found_by)
+        await timer_rows.keep_all(session, self._timed, at=self._writer.author.at)
         await changes.append_all(session, self._changes)
 
     def _relate(self, row_id: str, kind: Kind, entity: Entity) -> None:
@@ -208,7 +226,8 @@ async def remove(session: AsyncSession, stored: Stored, *, writer: Writer) -> No
     await execute(session, _UNRELATE, {"this": stored.id})
     await session.exec(delete(EntityRow).where(col(EntityRow.id) == stored.id))
     await entity_values.keep(session, stored.id, stored.entity, None)
-    await changes.append(session, _change(stored.entity, None, writer))
+    await timer_rows.forget(session, stored.id, stored.entity, at=writer.author.at)
+    await changes.append(session, _change(stored.id, stored.entity, None, writer))
 
 
 async def referrers(session: AsyncSession, entity: Entity) -> Sequence[tuple[Stored, str]]:
@@ -282,14 +301,7 @@ async def forget_relation(session: AsyncSession, blueprint: str, relation: str) 
 
 
 def _columns(entity: Entity) -> dict[str, object]:
-    return {
-        "blueprint": entity.blueprint,
-        "identifier": entity.identifier,
-        "title": entity.title,
-        "updated_at": entity.updated_at,
-        "datasource": entity.datasource,
-        "document": entity.stored(),
-    }
+    return {name: getattr(entity, name) for name in _COLUMNS[:-1]} | {"document": entity.stored()}
 
 
 async def _follow(session: AsyncSession, entity: Entity, renamed: str | None) -> None:
@@ -310,13 +322,15 @@ async def _follow(session: AsyncSession, entity: Entity, renamed: str | None) ->
     await session.exec(change.where(named))
 
 
-def _change(before: Entity | None, after: Entity | None, writer: Writer) -> Change:
+def _change(row_id: str, before: Entity | None, after: Entity | None, writer: Writer) -> Change:
     known = after or before
     at: datetime = writer.author.at
-    return Change.of(
-        "entity",
-        before.document() if before else None,
-        after.document() if after else None,
+    return Change(
+        id=successive("event", at),
+        resource_type="entity",
+        action=Happening.CREATE if before is None else Happening.DELETE if after is None else Happening.UPDATE,
+        before=before.document() if before else None,
+        after=after.document() if after else None,
         context={
             "blueprint": known.blueprint if known else None,
             "entity": known.identifier if known else None,
@@ -326,4 +340,7 @@ def _change(before: Entity | None, after: Entity | None, writer: Writer) -> Chan
         at=at,
         by=writer.author.id,
         origin=writer.origin,
+        subject=row_id,
+        depth=writer.depth,
+        caused_by=writer.caused_by,
     )

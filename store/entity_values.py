@@ -1,7 +1,6 @@
 """What searches find entities by, in SQL: kept in step with every write to an entity."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import itemgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -22,7 +21,6 @@ _FORGET: Final = sa.delete(_ROWS).where(
     _ROWS.c.entity_id == sa.bindparam("of_entity"),
     _ROWS.c.place == sa.bindparam("of_place"),
 )
-_KEY: Final = itemgetter(0, 1, 2, 3, 4)
 _MANY: Final = 2_000
 """From how many rows on writing them is not done in place: other requests would wait."""
 
@@ -49,7 +47,7 @@ async def keep_all(session: AsyncSession, several: Iterable[tuple[str, Entity | 
     if forgotten:
         await _run(session, _FORGET, forgotten)
     if found:
-        found.sort(key=_KEY)  # neighbours are on one page
+        found.sort()  # by the key, with which rows begin: neighbours are on one page
         await plainly(session, _INSERT, found, in_place=len(found) < _MANY)
 
 

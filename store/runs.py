@@ -1,7 +1,7 @@
 """Runs in SQL: the row is the fact, and `change` is the only way its status moves."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, cast
 
@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from domain.causes import Cause
 from domain.changes import Change
 from domain.documents import Document
 from domain.errors import NotFound
@@ -94,8 +95,8 @@ async def create(session: AsyncSession, run: Run, *, action_id: str, request: Re
         "source": run.source,
         "delivered": False,
         "created_at": run.created_at,
-        "pending": "start",
-        "pending_since": run.created_at,
+        "pending": None if run.status.is_terminal else "start",  # one that failed before it began has nobody to drive
+        "pending_since": None if run.status.is_terminal else run.created_at,
         "idempotency_key": request.key if request else None,
         "request_digest": request.digest if request else None,
     }
@@ -158,12 +159,13 @@ async def change(
     origin: str,
     by_driver: bool = False,
     delivered: bool = False,
+    cause: Cause | None = None,
 ) -> tuple[Run, Run]:
     """Compare and set: the run before and after `move`, and the change that tells of it, in one transaction.
 
     Nothing is written when `move` gives the same run back. When the move is one the workflow waits for,
     the row says that it has to be woken, unless the workflow itself asked (`by_driver`). With `delivered` the row
-    also remembers that the backend has accepted the run.
+    also remembers that the backend has accepted the run. A `cause` is another run that makes somebody change this one.
 
     Raises:
         NotFound: there is no such run.
@@ -176,7 +178,10 @@ async def change(
     document = row.document
     if after is not before:
         document = after.document()
-        await changes.append(session, Change.of_run(row.document, document, after, origin=origin))
+        change = Change.of_run(row.document, document, after, origin=origin)
+        if cause and cause.next_depth > change.depth:
+            change = replace(change, caused_by=cause.run_id, depth=cause.next_depth)
+        await changes.append(session, change)
     pending, since = row.pending, row.pending_since
     if by_driver:
         pending, since = None, None

@@ -1,6 +1,7 @@
 """Scorecards in SQL, and what they say about entities: evaluated when an entity or a scorecard is written."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace as replace_in
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
@@ -10,6 +11,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain import candidates
+from domain.blueprint_renames import Rename
 from domain.blueprints import Blueprint
 from domain.changes import Change
 from domain.documents import Document
@@ -17,7 +19,7 @@ from domain.entities import Entity
 from domain.errors import IdentifierTaken, NotFound
 from domain.scorecard_blueprints import NAMES
 from domain.scorecards import Scorecard
-from store import changes, entities, scorecard_results
+from store import changes, entities, scorecard_results, scorecard_sweeps
 from store.catalog_tables import EntityRow, ScorecardResultRow, ScorecardRow
 from store.columns import table
 from store.database import execute
@@ -50,7 +52,7 @@ _SAID = (
 _SAID_OF_ONE = _SAID.where(_ENTITIES.identifier == bindparam("this"))
 _SAID_OF_SOME = _SAID.where(_ENTITIES.identifier.in_(bindparam("these", expanding=True)))
 _AT_ONCE = 500
-"""How many entities are evaluated at a time, and how many identifiers one statement asks for."""
+"""How many identifiers one statement asks for."""
 
 _SCORECARD = TypeAdapter(Scorecard)
 _MOST_KEPT = 1_000
@@ -162,11 +164,36 @@ async def remove(
     await _rewrite(session, blueprint, [scorecard], [], writer, complete)
 
 
-async def resettle(session: AsyncSession, blueprint: Blueprint, *, writer: Writer, complete: Completing) -> None:
-    """Evaluate all entities anew, since the blueprint, which was read `to_change`, is another one now."""
+async def follow(session: AsyncSession, blueprint: Blueprint, renamed: Rename, *, writer: Writer) -> None:
+    """Let conditions name the key of the blueprint, which was read `to_change`, as it is called now."""
+    changed: list[Scorecard] = []
+    for before in await listed(session, blueprint.identifier):
+        document = renamed.in_scorecard(before.document)
+        if document != before.document:
+            after = replace_in(before, document=document, updated_at=writer.author.at, updated_by=writer.author.id)
+            await _write(session, before, after, writer)
+            changed.append(after)
+    await scorecard_results.show(session, changed, writer=writer)
+
+
+async def settle_portion(
+    session: AsyncSession, blueprint: Blueprint, *, after: str, limit: int, writer: Writer, complete: Completing
+) -> list[str]:
+    """Evaluate the next entities of the blueprint, which was read `to_use`, after one; which they were.
+
+    Nothing is written of those whose results stay. None is left to do where the blueprint has no scorecards.
+
+    Raises:
+        store.database.Raced: the transaction has to be done again.
+        Unavailable: it cannot be done now.
+    """
     found = await listed(session, blueprint.identifier)
-    if found:
-        await _sweep(session, blueprint, {one.identifier for one in found}, found, writer, complete)
+    if not found:
+        return []
+    names = [one.identifier for one in found]
+    return await scorecard_sweeps.some(
+        session, blueprint, names, found, after=after, limit=limit, retold=False, writer=writer, complete=complete
+    )
 
 
 async def settle(
@@ -210,7 +237,8 @@ async def settle(
         after=says,
         retold=_shown(stored.entity) != _shown(after),
     )
-    await scorecard_results.write(session, [outcome], _by_name(scorecards), writer=writer)
+    by_name: dict[str, Scorecard] = {one.identifier: one for one in scorecards}
+    await scorecard_results.write(session, [outcome], by_name, writer=writer)
 
 
 async def forget_all(session: AsyncSession, blueprint: Blueprint, *, writer: Writer) -> None:
@@ -255,7 +283,7 @@ async def _rewrite(
         await _write(session, old.get(name), new.get(name), writer)
     await scorecard_results.show(session, now, writer=writer)
     names = {one.identifier for one in (*was, *now)}
-    await _sweep(session, blueprint, names, now, writer, complete)
+    await scorecard_sweeps.every(session, blueprint, sorted(names), now, writer=writer, complete=complete)
     await scorecard_results.unshow(session, was, now, writer=writer)
 
 
@@ -289,49 +317,9 @@ async def _write(session: AsyncSession, before: Scorecard | None, after: Scoreca
     await changes.append(session, change)
 
 
-async def _sweep(
-    session: AsyncSession,
-    blueprint: Blueprint,
-    names: Iterable[str],
-    scorecards: Sequence[Scorecard],
-    writer: Writer,
-    complete: Completing,
-) -> None:
-    """Evaluate all entities of the blueprint by these scorecards; what others of the names said goes.
-
-    Nobody writes the entities meanwhile, and those who delete one wait for the end, or are waited for.
-    """
-    start, by_name, wanted = "", _by_name(scorecards), sorted(names)
-    while True:
-        rows = (
-            await session.exec(
-                select(EntityRow.id, EntityRow.document)
-                .where(EntityRow.blueprint == blueprint.identifier, col(EntityRow.identifier) > start)
-                .order_by(col(EntityRow.identifier))
-                .limit(_AT_ONCE)
-                .with_for_update(read=True)
-            )
-        ).all()
-        found = [Entity.model_validate(document) for _, document in rows]
-        said = await scorecard_results.of_entities(session, [row_id for row_id, _ in rows], wanted)
-        says = await scorecard_results.evaluate(session, blueprint, scorecards, found, writer, complete)
-        outcomes = [
-            Outcome(row_id, entity, entity.identifier, before=said[row_id], after=after, retold=True)
-            for (row_id, _), entity, after in zip(rows, found, says, strict=True)
-        ]
-        await scorecard_results.write(session, outcomes, by_name, writer=writer)
-        if len(rows) < _AT_ONCE:
-            return
-        start = found[-1].identifier
-
-
 def _shown(entity: Entity) -> tuple[object, ...]:
     """What the entities for results show of the one they are about."""
     return entity.identifier, entity.title, entity.team
-
-
-def _by_name(scorecards: Iterable[Scorecard]) -> Mapping[str, Scorecard]:
-    return {one.identifier: one for one in scorecards}
 
 
 def _read(row_id: str, revision: int, document: object) -> Scorecard:

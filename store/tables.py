@@ -72,6 +72,10 @@ class ActionRow(SQLModel, table=True):
     published: bool = False
     restricted: bool = False
     """Whether only some may see its runs."""
+    listening_since: int | None = None
+    """The number of `ListeningRow` since when this automation is asked about changes. None: it does not listen."""
+    paused: Document | None = json_column(nullable=True)
+    """Why and when an automation was stopped, until an admin resumes it."""
     permissions: Document = json_column()
     document: Document = json_column()
 
@@ -178,5 +182,5 @@ class ChangeRow(SQLModel, table=True):
     webhook_event_id: str | None = None
     installation_id: str | None = None
     pending: bool = False
-    """Whether an automation has still to be asked about it."""
+    """Unused, for processes of before `pending_changes`."""
     document: Document = json_column()

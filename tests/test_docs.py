@@ -167,7 +167,7 @@ def test_every_status_is_in_the_table_with_where_it_goes() -> None:
 @pytest.mark.parametrize("name", backends.METHODS)
 def test_every_backend_is_named(name: str) -> None:
     assert f"`{name}`" in text("webhooks.md") or f'"type": "{name}"' in text("webhooks.md")
-    assert backends.METHODS[name].available is (name in ("WEBHOOK", "SLACK"))
+    assert backends.METHODS[name].available is (name in ("WEBHOOK", "SLACK", "UPSERT_ENTITY"))
 
 
 # What is written holds.

@@ -1,4 +1,4 @@
-"""Works on what somebody asked for all entities of a blueprint, a portion at a time."""
+"""Works on all entities of a blueprint, a portion at a time: deletes them, or has scorecards look at them again."""
 
 import asyncio
 import logging
@@ -9,7 +9,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.catalog_migrations import CatalogMigration
 from domain.errors import Unavailable
+from domain.jq import Evaluator
 from store import catalog_migrations
+from store.completing import completing_written
 from store.database import Database
 
 log = logging.getLogger(__name__)
@@ -19,15 +21,16 @@ _RETRY_SECONDS = 5.0
 
 
 class CatalogMigrations:
-    """Deletes the entities of blueprints whose owners asked for it. Several may run at once.
+    """Deletes the entities of blueprints whose owners asked for it, and evaluates those of blueprints that changed.
 
-    How far it has come is written in the transaction of each portion, so nothing is done twice or left out, whenever
-    the process is killed.
+    Several may run at once. How far it has come is written in the transaction of each portion, so nothing is done twice
+    or left out, whenever the process is killed.
     """
 
-    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, now: Callable[[], datetime], evaluate: Evaluator) -> None:
         self._database = database
         self._now = now
+        self._complete = completing_written(database, evaluate, now)
 
     async def run(self) -> None:
         """Work until cancelled. An outage of SQL only costs time."""
@@ -54,7 +57,9 @@ class CatalogMigrations:
         async def work(session: AsyncSession) -> CatalogMigration | None:
             nonlocal taken
             taken = await catalog_migrations.taken(session)
-            return await catalog_migrations.advance(session, taken, at=self._now()) if taken else None
+            if taken is None:
+                return None
+            return await catalog_migrations.advance(session, taken, at=self._now(), complete=self._complete)
 
         try:
             after = await self._database.transact(work)

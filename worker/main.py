@@ -10,11 +10,15 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
+from activities.changelog import ChangelogActivity
 from activities.invocation import InvocationActivity
 from activities.runs import RunActivities
+from activities.schedules import ScheduleActivities
 from activities.services import Services
+from activities.timers import TimerActivities
 from backends import Resources, open_transport
 from domain.jq import Evaluator
+from domain.users import Caller
 from runtime.clock import now
 from runtime.driver import RunDriver
 from runtime.jq_pool import jq_pool
@@ -24,11 +28,19 @@ from runtime.settings import Settings
 from runtime.tasks import unless
 from runtime.temporal import connect
 from runtime.tokens import Claims, Tokens
+from store.bell import across_processes
 from store.database import Database
+from worker.automations import Automations
 from worker.catalog_migrations import CatalogMigrations
+from worker.changelog import ChangeDeliveries
 from worker.relay import Relay
+from worker.schedules import Schedules
+from worker.timers import TimerRelay
 from workflows.action_run import ActionRun
 from workflows.calls import SILENCE
+from workflows.change_delivery import ChangeDelivery
+from workflows.entity_timer import EntityTimer
+from workflows.scheduled_run import ScheduledRun
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +77,7 @@ async def work(
     async with open_transport() as http:
         worker = create_worker(settings, client, services(settings, database, evaluate, organization, http))
         async with worker:
-            relay = asyncio.create_task(_beside(settings, client, database, driver))
+            relay = asyncio.create_task(_beside(settings, client, database, driver, evaluate, organization))
             log.info("worker started", extra={"task_queue": settings.task_queue})
             if ready:
                 ready.set()
@@ -77,12 +89,25 @@ async def work(
                 await relay  # it ended by itself, which only an error makes it do
 
 
-async def _beside(settings: Settings, client: Client, database: Database, driver: RunDriver) -> None:
+async def _beside(
+    settings: Settings,
+    client: Client,
+    database: Database,
+    driver: RunDriver,
+    evaluate: Evaluator,
+    organization: Organization,
+) -> None:
     """What goes on beside workflows, until cancelled."""
-    await asyncio.gather(
-        Relay(client, database, driver, now, retention=settings.audit_retention).run(),
-        CatalogMigrations(database, now).run(),
-    )
+    async with across_processes(database.url, database.bell):
+        await asyncio.gather(
+            Relay(client, database, driver, now, retention=settings.audit_retention).run(),
+            CatalogMigrations(database, now, evaluate).run(),
+            Schedules(client, database, now, task_queue=settings.task_queue).run(),
+            TimerRelay(client, database, settings.task_queue, now).run(),
+            Automations(
+                database, driver, evaluate, ChangeDeliveries(client, settings), settings, organization.id, now
+            ).run(),
+        )
 
 
 def services(
@@ -121,6 +146,7 @@ def services(
         ),
         decrypt=decrypt,
         access_token=access_token,
+        credentials=Caller(organization.id, organization.client_id, machine=True),
         attempts=settings.webhook_attempts,
         now=now,
     )
@@ -132,16 +158,20 @@ def create_worker(settings: Settings, client: Client, services: Services, *, san
     Tests run workflow code in the SDK's sandbox, which refuses what is not deterministic. Production does not: the
     sandbox executes the workflow's module again for every run, and finds nothing that the tests have not found.
     """
-    of_runs = RunActivities(services)
+    of_runs, of_timers = RunActivities(services), TimerActivities(services)
     return Worker(
         client,
         task_queue=settings.task_queue,
-        workflows=[ActionRun],
+        workflows=[ActionRun, ScheduledRun, ChangeDelivery, EntityTimer],
         activities=[
             InvocationActivity(services).invoke_backend,
             of_runs.close_approval,
             of_runs.close_run,
             of_runs.hear_operator,
+            ScheduleActivities(services).fire_schedule,
+            ChangelogActivity(services).deliver_change,
+            of_timers.warn_of_timer,
+            of_timers.expire_timer,
         ],
         workflow_runner=SandboxedWorkflowRunner() if sandboxed else UnsandboxedWorkflowRunner(),
         max_cached_workflows=settings.max_cached_workflows,

@@ -3,11 +3,13 @@
 from datetime import timedelta
 from typing import Any, TypedDict
 
+from pydantic import AwareDatetime
 from temporalio import activity
 from temporalio.common import RetryPolicy
 
 from domain.models import Kept
 from domain.runs import RunStatus
+from domain.timers import Outcome
 from domain.times import Duration, Instant
 
 
@@ -49,6 +51,57 @@ class OperatorWord(Kept):
     said: Any = None
 
 
+class ScheduledRunInput(Kept):
+    """What a schedule starts its workflow with: the automation, and the times that Temporal was told."""
+
+    action_id: str
+    cron: str
+    timezone: str
+
+
+class ScheduledTime(ScheduledRunInput):
+    """One of those times."""
+
+    scheduled_at: Instant
+
+
+class ChangeDeliveryInput(Kept):
+    """What the workflow that sends a change is started with. Everything else is in SQL."""
+
+    change_id: str
+    delivery_time_limit: Duration = timedelta(seconds=30)
+    """How long one delivery may take."""
+
+
+class EntityTimerInput(Kept):
+    """What the workflow of a timer is started with."""
+
+    entity_id: str
+    """The id of the entity's row, which stays when the entity gets another name."""
+    property: str
+    due_at: AwareDatetime
+    """Also what the timer is compared with when its time has come: an entity may hold another moment by then."""
+    warn_at: AwareDatetime | None = None
+    value: str = ""
+    """The moment as it was written, for people; cut when it is long."""
+
+
+class TimerQuestion(Kept):
+    """Is it time for the timer of an entity, as it was when this workflow was started?"""
+
+    entity_id: str
+    property: str
+    due_at: AwareDatetime
+
+
+class TimerAnswer(Kept):
+    """What came of it."""
+
+    outcome: Outcome
+    left: Duration = timedelta(0)
+    """How long it is still too early."""
+
+
 @activity.defn
 async def invoke_backend(run_id: str) -> Progress:
     """Render, send, and record what came of it; a run that has ended is left alone."""
@@ -73,6 +126,30 @@ async def hear_operator(word: OperatorWord) -> Progress:
     raise NotImplementedError
 
 
+@activity.defn
+async def fire_schedule(time: ScheduledTime) -> bool:
+    """Record that the time has come, for the automation to be asked about; whether that was news."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def deliver_change(change_id: str) -> str:
+    """Send the change to the destination of its blueprint; what became of it, in words."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def warn_of_timer(question: TimerQuestion) -> TimerAnswer:
+    """Record that the timer will expire soon, unless it is another one by now."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def expire_timer(question: TimerQuestion) -> TimerAnswer:
+    """Record that the timer has expired, unless it is another one by now, or has before."""
+    raise NotImplementedError
+
+
 class LocalOptions(TypedDict):
     """How a local activity is asked for."""
 
@@ -83,6 +160,10 @@ class LocalOptions(TypedDict):
 INVOKE_TIME_LIMIT = timedelta(minutes=15)
 INVOKE_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
 """Retried for ever: the activity itself knows when a failure is final and settles the run."""
+
+DELIVER_TIME_LIMIT = timedelta(hours=24)
+DELIVER_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=15))
+"""How a change that cannot be delivered is tried again, and how long."""
 
 SILENCE = timedelta(seconds=10)
 """How long beyond the time limit of a delivery a worker may be silent before it counts as dead.
@@ -97,4 +178,13 @@ RECORD: LocalOptions = {
 }
 """Short SQL transactions: local activities, which add one event and no write of their own."""
 
-ALL: tuple[Any, ...] = (invoke_backend, close_approval, close_run, hear_operator)
+ALL: tuple[Any, ...] = (
+    invoke_backend,
+    close_approval,
+    close_run,
+    hear_operator,
+    fire_schedule,
+    deliver_change,
+    warn_of_timer,
+    expire_timer,
+)

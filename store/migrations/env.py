@@ -5,6 +5,7 @@ from typing import Any, Literal
 from alembic import context
 from sqlmodel import AutoString, SQLModel
 
+import store.automation_tables
 import store.catalog_tables
 import store.integration_tables
 import store.tables  # noqa: F401 - fills the metadata

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from domain.jq import Evaluator
 from runtime.clock import now
 from tests.api.answers import Json, granted, refused
 from tests.support.product import Product
@@ -24,9 +25,9 @@ async def catalog(product: Product) -> Product:
 
 
 @pytest.fixture
-async def worker(catalog: Product) -> AsyncIterator[None]:
+async def worker(catalog: Product, evaluate: Evaluator) -> AsyncIterator[None]:
     """What works on it in the background."""
-    working = asyncio.create_task(CatalogMigrations(catalog.database, now).run())
+    working = asyncio.create_task(CatalogMigrations(catalog.database, now, evaluate).run())
     yield
     working.cancel()
 
@@ -90,3 +91,21 @@ async def test_only_admins_ask_for_it_and_only_of_what_there_is(catalog: Product
     refused(await catalog.api.delete(f"{AT}/all-entities", headers=member), 403, "missing_permissions", "m@x.io")
     refused(await catalog.api.delete("/v1/blueprints/none/all-entities"), 404, "not_found", "none")
     refused(await catalog.api.get("/v1/migrations/none"), 404, "not_found", "none")
+
+
+@pytest.mark.usefixtures("worker")
+async def test_another_definition_has_scorecards_look_again_at_entities_that_nobody_writes(catalog: Product) -> None:
+    rule = {"identifier": "loud", "title": "Loud", "level": "Gold"}
+    query = {"combinator": "and", "conditions": [{"property": "shout", "operator": "=", "value": "A"}]}
+    scorecard = {"identifier": "tone", "title": "Tone", "rules": [{**rule, "query": query}]}
+    granted(await catalog.api.post(f"{AT}/scorecards", json=scorecard), "scorecard", status=201)
+    shout = {"calculationProperties": {"shout": {"type": "string", "calculation": ".identifier | ascii_upcase"}}}
+    granted(await catalog.api.patch(AT, json=shout), "blueprint")
+    async with asyncio.timeout(20):
+        while True:
+            found = granted(await catalog.api.get(f"{AT}/entities"), "entities")
+            levels = {one["identifier"]: one["scorecards"]["tone"]["level"] for one in found}
+            if levels["a"] == "Gold":
+                break
+            await asyncio.sleep(0.05)
+    assert levels == {"a": "Gold", "b": "Basic", "c": "Basic"}

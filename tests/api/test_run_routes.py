@@ -488,7 +488,6 @@ async def test_backends_that_are_not_there_yet_end_their_runs_with_a_clear_failu
             {"type": "GITHUB", "org": "o", "repo": "r", "workflow": "w.yml"},
             {"type": "GITLAB", "projectName": "p", "groupName": "g"},
             {"type": "AZURE_DEVOPS", "webhook": "w", "org": "o"},
-            {"type": "UPSERT_ENTITY", "blueprintIdentifier": "b", "mapping": {"identifier": "x"}},
             {
                 "type": "INTEGRATION_ACTION",
                 "installationId": "i",

@@ -200,3 +200,30 @@ async def test_a_token_given_to_a_backend_starts_runs_and_administers_nothing(pr
     started = await product.api.post("/v1/actions/deploy/runs", json={"properties": {}}, headers=headers)
     assert started.status_code == 202
     assert started.json()["run"]["interlock"]["depth"] == 4
+
+
+async def test_a_run_knows_the_chain_of_runs_that_led_to_it_and_a_chain_ends(product: Product) -> None:
+    await product.action("first")
+    await product.action("second")
+    tokens = Tokens(product.settings.keys.token_keys, timedelta(minutes=1))
+    organization = product.organization
+
+    def on_behalf_of(run_id: str, depth: int) -> dict[str, str]:
+        claims = Claims(organization.client_id, organization.id, machine=True, run_id=run_id, depth=depth)
+        return _bearer(tokens.issue(claims, at=datetime.now(UTC)))
+
+    one = await product.start("first")
+    two = await product.start("second", headers=on_behalf_of(one["id"], 0))
+    three = await product.start("first", headers=on_behalf_of(two["id"], 1))
+
+    links = [{"run": one["id"], "action": "first"}, {"run": two["id"], "action": "second"}]
+    chains = [(run["interlock"]["depth"], run["interlock"]["causes"]) for run in (one, two, three)]
+    assert chains == [(0, []), (1, links[:1]), (2, links)]
+
+    refusal = await product.api.post(
+        "/v1/actions/second/runs", json={"properties": {}}, headers=on_behalf_of(three["id"], 20)
+    )
+    chain = f"first ({one['id']}) -> second ({two['id']}) -> first ({three['id']}) -> second"
+    assert refused(refusal, 403, "missing_permissions").endswith(
+        f"number 21 in a chain of runs that cause each other: {chain}"
+    )

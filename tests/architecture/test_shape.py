@@ -8,8 +8,11 @@ from typing import Any, get_type_hints
 import pytest
 from temporalio import activity
 
+from activities.changelog import ChangelogActivity
 from activities.invocation import InvocationActivity
 from activities.runs import RunActivities
+from activities.schedules import ScheduleActivities
+from activities.timers import TimerActivities
 from api.errors import STATUS
 from domain import errors
 from domain.errors import InterlockError
@@ -21,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 def implementations() -> dict[str | None, Any]:
     """Every activity, by the name Temporal knows it by."""
     found: dict[str | None, Any] = {}
-    for owner in (InvocationActivity, RunActivities):
+    for owner in (InvocationActivity, RunActivities, ScheduleActivities, ChangelogActivity, TimerActivities):
         for method in vars(owner).values():
             if definition := activity._Definition.from_callable(method):
                 found[definition.name] = method

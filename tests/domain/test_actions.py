@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from domain.actions import Action, Definition
+from domain.actions import Action, Debounce, Definition, Limits, Throttle
 from domain.documents import Document
 from domain.errors import InterlockError, InvalidInputs, InvalidRequest
 
@@ -299,6 +299,21 @@ def test_input_ids(input_id: str, accepted: bool) -> None:
         ),
         (automation({"type": "RUN_CREATED"}), "trigger.event.actionIdentifier: is required"),
         (
+            automation({"type": "TIMER_PROPERTY_WARNING", "blueprintIdentifier": "b"}),
+            "trigger.event.propertyIdentifier: is required",
+        ),
+        (automation({"type": "SCHEDULE"}), "trigger.event.cron: is required"),
+        (automation({"type": "SCHEDULE", "cron": 5}), "trigger.event.cron: must be a string"),
+        (
+            automation({"type": "SCHEDULE", "cron": "0 8 * *", "every": "day"}),
+            "trigger.event.cron: must have five fields: minute, hour, day of month, month and day of week; "
+            "trigger.event.every: unknown key",
+        ),
+        (
+            automation({"type": "SCHEDULE", "cron": "0 8 * * *", "timezone": "Berlin"}),
+            "trigger.event.timezone: must be a time zone such as Europe/Berlin or UTC",
+        ),
+        (
             automation({"type": "RUN_CREATED", "actionIdentifier": "x"}, userInputs={"properties": {}}),
             "trigger.userInputs: unknown key",
         ),
@@ -317,13 +332,15 @@ def test_a_refusal_names_every_wrong_field(document: Any, said: str | None) -> N
         assert word not in text
 
 
-def test_all_eight_events() -> None:
+def test_all_events() -> None:
     blueprint = {"blueprintIdentifier": "b"}
     events: list[dict[str, Any]] = [
         *({"type": kind, **blueprint} for kind in ("ENTITY_CREATED", "ENTITY_UPDATED", "ENTITY_DELETED")),
         {"type": "ANY_ENTITY_CHANGE", **blueprint},
         {"type": "TIMER_PROPERTY_EXPIRED", **blueprint, "propertyIdentifier": "ttl"},
+        {"type": "TIMER_PROPERTY_WARNING", **blueprint, "propertyIdentifier": "ttl"},
         *({"type": kind, "actionIdentifier": "x"} for kind in ("RUN_CREATED", "RUN_UPDATED", "ANY_RUN_CHANGE")),
+        {"type": "SCHEDULE", "cron": "0 8 * * 1-5", "timezone": "Europe/Berlin"},
     ]
     for event in events:
         action = kept(automation(event, condition={"type": "JQ", "expressions": []}))
@@ -462,10 +479,54 @@ def test_without_limits_a_run_may_take_for_ever() -> None:
         ({"run": {}}, "interlock.run.timeLimit: is required"),
         ({"run": {"timeLimit": "P1D", "x": 1}}, "interlock.run.x: unknown key"),
         ({"escalation": {}}, "interlock.escalation: unknown key"),
+        ({"debounce": {"quiet": "PT5M"}}, "interlock.debounce: only automations can have it"),
+        ({"throttle": {"runs": 1, "per": "PT1H"}}, "interlock.throttle: only automations can have it"),
     ],
 )
 def test_impossible_time_limits(section: JsonValue, said: str) -> None:
     assert refusal(self_service() | {"interlock": section}).startswith(said)
+
+
+SCHEDULE = {"type": "SCHEDULE", "cron": "0 8 * * *"}
+
+
+def test_an_automation_may_wait_and_run_less_often() -> None:
+    section = {"debounce": {"quiet": "PT5M"}, "throttle": {"runs": 2, "per": "P30D"}}
+    action = kept(automation(SCHEDULE) | {"interlock": section})
+    assert action.document["interlock"] == section
+    assert action.definition.interlock == Limits(
+        debounce=Debounce(quiet=timedelta(minutes=5)), throttle=Throttle(runs=2, per=timedelta(days=30))
+    )
+    assert kept(automation(SCHEDULE) | {"interlock": {}}).definition.interlock == Limits()
+
+
+def test_a_time_limit_of_the_approval_that_automations_never_wait_for_does_no_harm() -> None:
+    section = {"approval": {"timeLimit": "P1D"}, "debounce": None}
+    assert kept(automation(SCHEDULE) | {"interlock": section}).definition.approval_time_limit == timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"debounce": {}}, "interlock.debounce.quiet: is required"),
+        ({"debounce": {"quiet": "PT0S"}}, "interlock.debounce.quiet: must be longer than nothing and at most 30 days"),
+        ({"debounce": {"quiet": "P31D"}}, "interlock.debounce.quiet: must be longer than nothing and at most 30 days"),
+        ({"debounce": {"quiet": 5}}, "interlock.debounce.quiet: a duration is ISO 8601 text such as PT30M or P1D"),
+        ({"debounce": {"quiet": "PT1S", "of": 1}}, "interlock.debounce.of: unknown key"),
+        ({"throttle": {"runs": 1}}, "interlock.throttle.per: is required"),
+        ({"throttle": {"per": "PT1H"}}, "interlock.throttle.runs: is required"),
+        ({"throttle": {"runs": 0, "per": "PT1H"}}, "interlock.throttle.runs: must be greater than or equal to 1"),
+        ({"throttle": {"runs": "1", "per": "PT1H"}}, "interlock.throttle.runs: must be an integer"),
+        ({"throttle": {"runs": True, "per": "PT1H"}}, "interlock.throttle.runs: must be an integer"),
+        (
+            {"throttle": {"runs": 10**7, "per": "PT1H"}},
+            "interlock.throttle.runs: must be less than or equal to 1000000",
+        ),
+        ({"throttle": {"runs": 1, "per": "-PT1H"}}, "interlock.throttle.per: a duration is ISO 8601"),
+    ],
+)
+def test_impossible_limits_of_automations(section: JsonValue, said: str) -> None:
+    assert refusal(automation(SCHEDULE) | {"interlock": section}).startswith(said)
 
 
 def test_another_document_means_another_definition() -> None:

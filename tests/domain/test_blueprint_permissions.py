@@ -14,6 +14,7 @@ from tests.store.conftest import AT
 NOBODY: dict[str, Any] = {"roles": [], "users": [], "teams": [], "ownedByTeam": False}
 ADMINS = {**NOBODY, "roles": ["Admin"]}
 MEMBERS = {"roles": ["Member"]}
+POLICY: dict[str, Any] = {"queries": {"q": {"combinator": "and", "rules": []}}, "conditions": ["true"]}
 SERVICE = parsed(
     {
         "identifier": "service",
@@ -128,15 +129,15 @@ def test_a_team_owns_what_was_its_own_before_and_registers_what_is_its_own_after
 
 
 def test_a_policy_lets_nobody_through_but_admins() -> None:
-    given = permissions(register={"roles": ["Member"], "policy": {"combinator": "and", "rules": []}})
-    assert given.document()["entities"]["register"]["policy"] == {"combinator": "and", "rules": []}  # type: ignore[index, call-overload]
+    given = permissions(register={"roles": ["Member"], "policy": POLICY})
+    assert given.document()["entities"]["register"]["policy"] == POLICY  # type: ignore[index, call-overload]
     refuse(given, person("Admin"), None, CART)
     with pytest.raises(Forbidden, match="policies are not available"):
         refuse(given, person(), None, CART)
 
 
 def test_a_patch_replaces_the_lists_it_names_and_null_says_nothing() -> None:
-    first = permissions(register={"users": ["b@x.io", "a@x.io", "b@x.io"], "policy": {}}, read=MEMBERS)
+    first = permissions(register={"users": ["b@x.io", "a@x.io", "b@x.io"], "policy": POLICY}, read=MEMBERS)
     patch = BlueprintPermissionsPatch.model_validate(
         {
             "entities": {
@@ -149,7 +150,7 @@ def test_a_patch_replaces_the_lists_it_names_and_null_says_nothing() -> None:
     )
     found: Any = first.patched(patch).document()["entities"]
     assert found["register"] == {
-        "roles": [], "users": ["a@x.io", "b@x.io"], "teams": [], "ownedByTeam": False, "policy": {},
+        "roles": [], "users": ["a@x.io", "b@x.io"], "teams": [], "ownedByTeam": False, "policy": POLICY,
     }  # fmt: skip
     assert found["updateProperties"]["tier"] == {**ADMINS, "ownedByTeam": True}
     assert found["updateProperties"]["cost"] == found["unregister"] == ADMINS

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from domain.blueprints import Blueprint, BlueprintId, parsed, patched
+from domain.blueprints import Blueprint, BlueprintId, Definition, parsed, patched
 from domain.documents import Document
 from domain.errors import InvalidRequest
 from domain.property_schemas import FORMATS
@@ -373,6 +373,31 @@ def test_a_key_is_used_once(first: str, also: Any, second: str, made: Any) -> No
         (aggregation(COUNT, type="string"), "aggregationProperties.n.type: must be number"),
         (aggregation(COUNT, query=[]), "aggregationProperties.n.query: must be an object"),
         (aggregation(COUNT, pathFilter=[{}]), "aggregationProperties.n.pathFilter[0].path: is required"),
+        (aggregation(COUNT, query={"rules": []}), "aggregationProperties.n.query.combinator: is required"),
+        (
+            aggregation(COUNT, query={"combinator": "and", "rules": [{"property": "x", "operator": "near"}]}),
+            "aggregationProperties.n.query.rules[0].operator: must be one of",
+        ),
+        (
+            aggregation(COUNT, query={"combinator": "and", "rules": [{"scorecard": "s", "operator": "isEmpty"}]}),
+            "aggregationProperties.n.query.rules[0].scorecard: is only for the search of one blueprint",
+        ),
+        (
+            aggregation({"calculationBy": "property", "func": "sum", "property": "$nothing"}),
+            "aggregationProperties.n.calculationSpec.property: must be a property or one of $identifier",
+        ),
+        (
+            aggregation({"calculationBy": "entities", "func": "average", "averageOf": "day", "measureTimeBy": ""}),
+            "aggregationProperties.n.calculationSpec.measureTimeBy: must be text that is not empty",
+        ),
+        (
+            aggregation(COUNT, pathFilter=[{"path": ["a"] * 21}]),
+            "aggregationProperties.n.pathFilter[0].path: must name at most 20 relations",
+        ),
+        (
+            aggregation(COUNT, pathFilter=[{"path": ["a"], "fromBlueprint": "c"}]),
+            "aggregationProperties.n.pathFilter[0].fromBlueprint: must be b",
+        ),
         (
             aggregation(COUNT, pathFilter=[{"path": ["a"]}, {"path": ["b"]}]),
             "aggregationProperties.n.pathFilter: must NOT have more than 1 items",
@@ -409,6 +434,15 @@ def test_every_fault_is_named_at_once_but_no_more_than_a_message_can_bear() -> N
 def test_formats_of_strings(format: str | None) -> None:
     parsed(prop(type="string", format=format))
     parsed(prop(type="array", items={"type": "string", "format": format}))
+
+
+def test_an_aggregation_that_stands_as_it_stood_is_not_looked_at() -> None:
+    stored = aggregation(COUNT, query={"rules": "none"})
+    before = Definition.stored(stored)
+    assert parsed({**stored, "title": "Other"}, before).title == "Other"
+    with pytest.raises(InvalidRequest, match=r"aggregationProperties\.n\.query\."):
+        parsed(aggregation(COUNT, query={"rules": "nothing"}), before)
+    assert parsed(aggregation(COUNT, query={}), before).aggregation_properties["n"].query == {}
 
 
 def test_a_document_that_nests_too_deep_is_refused() -> None:

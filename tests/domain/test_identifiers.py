@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import regex
 
-from domain.identifiers import RunId, new, successive
+from domain.identifiers import RunId, derived, new, successive
 
 
 def test_a_new_id_is_a_prefix_and_sixteen_letters_or_digits() -> None:
@@ -20,3 +20,12 @@ def test_ids_of_later_milliseconds_sort_later() -> None:
     assert made == sorted(made)
     assert all(regex.fullmatch("ent_[0-9A-Za-z]{16}", one) for one in made)
     assert successive("ent", at) != successive("ent", at)
+
+
+def test_an_id_that_is_derived_follows_from_every_part() -> None:
+    parts = [("a", "b"), ("ab",), ("ab", ""), ("", "ab"), ("a", "", "b"), ("b", "a"), ("1:a", "b"), ("Ü",)]
+    made = {derived("r", *some) for some in parts}
+    assert len(made) == len(parts)
+    assert all(RunId(one) for one in made)
+    assert derived("r", "a", "b") == derived("r", "a", "b")
+    assert derived("x", "a", "b")[2:] == derived("r", "a", "b")[2:]

@@ -16,16 +16,36 @@ documents = st.recursive(
     plain, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(keys, inner, max_size=6), max_leaves=20
 )
 paths = st.lists(keys, min_size=1, max_size=3).map(lambda found: "".join(f".{key}" for key in found))
-around = st.sampled_from(["", " ", "\n", "\t "])
+around = st.sampled_from(["", " ", "\n", "\t ", "\r\n"])
+literals = (
+    st.sampled_from(["true", "false", "null", "0", "1", "-7", '""', '"a"', '"#"', '"é"'])
+    | st.integers(-(10**14), 10**14).map(str)
+    | st.text(st.characters(exclude_characters='"\\\0', exclude_categories=["Cs"])).map(lambda text: f'"{text}"')
+)
+operands = paths | literals
 
 
 @given(document=documents, path=paths, before=around, after=around)
 def test_a_path_has_the_value_jq_finds(document: JsonValue, path: str, before: str, after: str) -> None:
     program = before + path + after
-    answers = followed([program], document)
+    expect_the_same(program, document)
 
-    if answers is not None:
-        [answer] = answers
+
+@given(document=documents, left=operands, operator=st.sampled_from(["==", "!="]), right=operands, space=around)
+def test_a_comparison_is_what_jq_says(document: JsonValue, left: str, operator: str, right: str, space: str) -> None:
+    expect_the_same(space.join(("", left, operator, right, "")), document)
+
+
+@given(value=plain, literal=literals)
+def test_a_literal_is_equal_to_what_jq_says(value: JsonValue, literal: str) -> None:
+    for document in ({"a": value}, {"a": json.loads(literal, strict=False)}):
+        expect_the_same(f".a == {literal}", document)
+        expect_the_same(f"{literal} != .a", document)
+
+
+def expect_the_same(program: str, document: JsonValue) -> None:
+    [answer] = followed([program], document)
+    if answer is not None:
         expected = jq.compile(program).input_text(json.dumps(document)).first()
         assert isinstance(answer, Value)
         assert (answer.value, type(answer.value)) == (expected, type(expected))
@@ -33,7 +53,32 @@ def test_a_path_has_the_value_jq_finds(document: JsonValue, path: str, before: s
 
 @pytest.mark.parametrize("value", [None, True, False, 0, -7, 2**53 - 1, "", "x", "\0", "ünï", "\U0001f600"])
 def test_plain_values_need_no_process(value: JsonValue) -> None:
-    assert followed([".a.b", " .a.none "], {"a": {"b": value}}) == [Value(value), Value(None)]
+    document: JsonValue = {"a": {"b": value}, "same": value}
+
+    assert followed([".a.b", " .a.none "], document) == [Value(value), Value(None)]
+    assert followed([".a.b==.same", ".same != .a.b"], document) == [Value(True), Value(False)]
+
+
+@pytest.mark.parametrize(
+    ("program", "answer"),
+    [
+        ('.a.b == "x"', True),
+        ('.a.b!="x"', False),
+        ('"x"==.a.b', True),
+        ('.a.b == "y" ', False),
+        ("\n.a.one == 1", True),
+        (".a.one == true", False),
+        (".a.one == .a.true", False),
+        (".a.one != -1", True),
+        (".a.true == true", True),
+        (".a.true != false", True),
+        (".a.none == null", True),
+        (".a.none == false", False),
+        (".a.none == .none.at.all", True),
+    ],
+)
+def test_comparisons_of_plain_values_need_no_process(program: str, answer: bool) -> None:
+    assert followed([program], {"a": {"b": "x", "one": 1, "true": True}}) == [Value(answer)]
 
 
 @pytest.mark.parametrize(
@@ -55,13 +100,39 @@ def test_plain_values_need_no_process(value: JsonValue) -> None:
         ("a", 1),
         (".a.b#", 1),
         (".a.1b", 1),
+        ("\f.a.b", 1),
+        (".a.b == 1.0", 1),
+        (".a.b == 1e0", 1),
+        (".a.b == -0", 0),
+        (".a.b == 01", 1),
+        (f".a.b == {2**53}", 1),
+        (".a.b == 1", 1.0),
+        (".a.b == .a.b", {}),
+        (".a.b == .a.b", "\ud800"),
+        (".a.b == .a.b.c", 1),
+        ('.a.b == "\\n"', 1),
+        ('.a.b == "\\(1)"', 1),
+        ('.a.b == "\0"', 1),
+        ('.a.b == "\ud800"', 1),
+        ('.a.b == "x" "', 1),
+        (".a.b == 'x'", 1),
+        (".a.b == x", 1),
+        (".a.b == {}", {}),
+        (".a.b == 1 == 1", 1),
+        (".a.b = 1", 1),
+        (".a.b === 1", 1),
+        (".a.b > 0", 1),
+        ("(.a.b == 1)", 1),
+        (".a.b == 1 and true", 1),
+        (".a.b == " + " " * 1000 + "1", 1),
         ("", 1),
         ("now", 1),
     ],
 )
 def test_everything_else_is_left_to_jq(program: str, value: JsonValue) -> None:
-    assert followed([".a", program], {"a": {"b": value}}) is None
-    assert followed([program], {"a": {"b": value}}) is None
+    document: JsonValue = {"a": {"b": value}, "known": 1}
+
+    assert followed([".known", program, ".known == 1"], document) == [Value(1), None, Value(True)]
 
 
 def test_no_programs_have_no_answers() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -52,6 +53,28 @@ async def test_outcomes_come_in_order_and_only_the_first_output_counts(pool: JqP
     outcomes = await pool(programs, {"a": 1, "b": 2})
 
     assert outcomes == [Value(1), Nothing(), Failed("1"), Value(1), Value(0), Value(1)]
+
+
+async def test_what_needs_no_process_has_the_outcome_that_one_would_have_given(pool: JqPool) -> None:
+    seeded = random.Random(7)  # noqa: S311 - the same programs every time
+    values: list[JsonValue] = [None, True, False, 0, 1, -3, 0.5, "", "a", "é", "true", "1", [1], {"b": 1}, {"a": {}}]
+    operands = [".a", ".b", ".a.b", ".b.a", ".c.d", "null", "true", "false", "0", "1", "-3", '""', '"a"', '"é"', '"1"']
+    for _ in range(20):
+        document = {"a": seeded.choice(values), "b": seeded.choice(values), "c": {"d": seeded.choice(values)}}
+        programs = [
+            f"{seeded.choice(operands)} {seeded.choice(['==', '!='])} {seeded.choice(operands)}" for _ in range(60)
+        ]
+
+        assert await pool(programs, document) == await pool([f"({program})" for program in programs], document)
+
+
+async def test_only_what_needs_a_process_goes_to_one(pool: JqPool) -> None:
+    pool._turns = asyncio.Semaphore(0)
+    waiting = asyncio.create_task(pool([".a", ".a+1", ".a == 1", ".b|."], {"a": 1}))
+
+    assert await pool([".a", ".a == 1"], {"a": 1}) == [Value(1), Value(True)]
+    pool._turns.release()
+    assert await waiting == [Value(1), Value(2), Value(True), Value(None)]
 
 
 async def test_no_programs_have_no_outcomes(pool: JqPool) -> None:

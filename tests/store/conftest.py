@@ -5,12 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from pydantic import JsonValue
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain import candidates
 from domain.actions import Action
 from domain.entities import Entity
 from domain.identifiers import ActionId, RunId, new
+from domain.jq import Outcome
 from domain.runs import Driving, Ref, Run, RunStatus
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
@@ -62,3 +64,8 @@ def make_action(identifier: str = "deploy", **more: Any) -> Action:
 async def never(session: AsyncSession, entities: Sequence[Entity], **_: Any) -> Sequence[candidates.Entity]:
     """Makes entities complete where nothing is derived, so that nobody should ask."""
     raise AssertionError("nobody had to ask for what is derived")
+
+
+async def no_jq(programs: Sequence[str], document: JsonValue, *, now: datetime | None = None) -> list[Outcome]:
+    """Runs jq where there are no programs, so that nobody should ask."""
+    raise AssertionError("nobody had to ask for jq")

@@ -24,7 +24,7 @@ from store.database import Database
 from store.entities import Writer
 from store.entity_batches import PutOptions
 from store.tables import ChangeRow
-from tests.store.conftest import AT, never
+from tests.store.conftest import AT, never, no_jq
 from worker.catalog_migrations import CatalogMigrations
 
 WRITER = Writer(Author("user_1", AT, "tests"), "API")
@@ -301,7 +301,7 @@ async def read(database: Database, identifier: str) -> CatalogMigration:
 async def ended(database: Database, name: str, **how: Any) -> CatalogMigration:
     """All entities of the blueprint are asked to go, and the work is done."""
     identifier = (await asked(database, name, **how)).id
-    worker = CatalogMigrations(database, lambda: LATER)
+    worker = CatalogMigrations(database, lambda: LATER, no_jq)
     while await worker.work_once():
         pass
     return await read(database, identifier)
@@ -316,13 +316,13 @@ async def test_all_entities_go_in_portions_each_with_its_change(
         await put(catalogued, "env", {"identifier": f"e{number}", "relations": relations})
     migration = await asked(catalogued, "env", run_id="r_1")
     assert migration.status is MigrationStatus.PENDING
-    worker = CatalogMigrations(catalogued, lambda: LATER)
+    worker = CatalogMigrations(catalogued, lambda: LATER, no_jq)
     assert await worker.work_once()
     half = await read(catalogued, migration.id)
     assert (half.status, half.success_count, half.done_to) == (MigrationStatus.RUNNING, 2, "e0")
     assert len(await recorded(catalogued, "entity")) == 2, "what is counted is what is gone"
 
-    other = CatalogMigrations(catalogued, lambda: LATER)  # as after the process was killed
+    other = CatalogMigrations(catalogued, lambda: LATER, no_jq)  # as after the process was killed
     while await other.work_once():
         pass
     done = await read(catalogued, migration.id)
@@ -366,7 +366,7 @@ async def test_asking_twice_is_asking_once_and_the_second_wish_counts(catalogued
     first, second = await asyncio.gather(asked(catalogued, "env"), asked(catalogued, "env", delete_blueprint=True))
     assert first.id == second.id
     assert (await asked(catalogued, "service")).id != first.id
-    worker = CatalogMigrations(catalogued, lambda: LATER)
+    worker = CatalogMigrations(catalogued, lambda: LATER, no_jq)
     while await worker.work_once():
         pass
     assert (await read(catalogued, first.id)).delete_blueprint
@@ -377,7 +377,7 @@ async def test_asking_twice_is_asking_once_and_the_second_wish_counts(catalogued
 
 async def test_what_is_created_meanwhile_goes_before_the_blueprint(catalogued: Database) -> None:
     migration = await asked(catalogued, "env", delete_blueprint=True)
-    worker = CatalogMigrations(catalogued, lambda: LATER)
+    worker = CatalogMigrations(catalogued, lambda: LATER, no_jq)
     assert await worker.work_once()
     relations: dict[str, JsonValue] = {"of": "cart"}
     await put(catalogued, "env", {"identifier": "a-late-one", "relations": relations})
@@ -396,7 +396,7 @@ async def test_several_workers_share_the_work(catalogued: Database, monkeypatch:
     found = await asked(catalogued, "service")
 
     async def work() -> None:
-        worker = CatalogMigrations(catalogued, lambda: LATER)
+        worker = CatalogMigrations(catalogued, lambda: LATER, no_jq)
         async with asyncio.timeout(20):
             while (await read(catalogued, found.id)).status is not MigrationStatus.COMPLETED:
                 if not await worker.work_once():
@@ -420,7 +420,7 @@ async def test_what_cannot_be_worked_on_is_given_up_and_the_next_begins(
         return await advance(session, migration, **how)
 
     monkeypatch.setattr(catalog_migrations, "advance", stumble)
-    worker = CatalogMigrations(catalogued, lambda: LATER)
+    worker = CatalogMigrations(catalogued, lambda: LATER, no_jq)
     while await worker.work_once():
         pass
     failed = await read(catalogued, broken.id)

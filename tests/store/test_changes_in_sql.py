@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event
-from sqlmodel import col, select, update
+from sqlmodel import col, select
 
+from domain.automations import Outcome
 from domain.changes import Change, Happening
 from domain.documents import Document
-from store import actions, audit, changes, runs
+from store import actions, audit, changes, firings, runs
 from store.audit import Filters, Viewer
+from store.automation_tables import HeldChangeRow, PendingChangeRow
 from store.database import Database
+from store.firings import Firing
 from store.tables import ChangeRow
 from tests.store.conftest import AT, make_action, make_run
 
@@ -143,16 +146,29 @@ async def test_the_log_is_purged_in_batches_but_for_what_is_waited_for(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit, "_BATCH", 2)
-    old = await recorded(database, *(of_entity(number) for number in range(5)))
-    kept = await recorded(database, of_entity(5), of_entity(6))
+    old = await recorded(database, *(of_entity(number) for number in range(6)))
+    kept = await recorded(database, of_entity(6), of_entity(7))
+    action, run = make_action(), make_run()
     async with database.write() as session:
-        await session.exec(update(ChangeRow).where(col(ChangeRow.id) == old[1]).values(pending=True))
-    before = AT + timedelta(seconds=5)
-    assert await audit.purge(database, before=before) == 4
-    async with database.read() as session:
-        left = (await session.exec(select(ChangeRow.id).order_by(col(ChangeRow.sequence)))).all()
-    assert list(left) == [old[1], *kept]
-    assert await audit.purge(database, before=before) == 0
+        await actions.create(session, action, origin="API")
+        await runs.create(session, run, action_id=action.id, request=None)
+        session.add(PendingChangeRow(change_id=old[1], subject="s", listening=0))
+        session.add(HeldChangeRow(action_id="a", subject="s", change_id=old[2], due_at=AT))
+        for change_id, run_id in ((old[3], run.id), (old[4], "r_gone")):
+            await firings.record(session, Firing(change_id, "a", "s", Outcome.RUN, AT, run_id=run_id))
+    before = AT + timedelta(seconds=6)
+
+    async def left() -> list[str]:
+        async with database.read() as session:
+            query = select(ChangeRow.id).where(ChangeRow.resource_type == "entity").order_by(col(ChangeRow.sequence))
+            return list(await session.exec(query))
+
+    await audit.purge(database, before=before)
+    assert await left() == [*old[1:4], *kept]
+    async with database.write() as session:
+        await runs.change(session, run.id, lambda one: one.cancelled("enough", at=AT, by="ada"), origin="API")
+    await audit.purge(database, before=before)
+    assert await left() == [*old[1:3], *kept]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
+from domain.identifiers import new
 from store import migrate
 
 
@@ -49,6 +50,8 @@ class PostgresServer:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()",
             f"TRUNCATE {tables} RESTART IDENTITY",
+            # As its migration leaves it.
+            f"INSERT INTO listening (\"only\", number, token) VALUES (true, 0, '{new('listening')}')",  # noqa: S608
         )
 
     def execute(self, *statements: str) -> None:

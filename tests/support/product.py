@@ -1,8 +1,8 @@
 """The product for tests: the real API over ASGI, a real worker, real SQL, a real Temporal, a real backend."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from runtime.organization import Organization, ensure_organization
 from runtime.settings import Settings
 from store.database import Database
 from tests.support.backend import FakeBackend
+from worker.automations import Automations
+from worker.changelog import ChangeDeliveries
 from worker.main import create_worker, services
 from worker.relay import Relay
 
@@ -159,4 +161,18 @@ async def running(
             http = await stack.enter_async_context(open_transport())
             given = services(configured, database, evaluate, organization, http)
             await stack.enter_async_context(create_worker(configured, client, given, sandboxed=True))
+            deliveries = ChangeDeliveries(client, configured)
+            automations = Automations(database, driver, evaluate, deliveries, configured, organization.id, now)
+            await stack.enter_async_context(_beside(automations.run()))
         yield product
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

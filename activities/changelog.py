@@ -1,0 +1,54 @@
+"""Sending a change to the address that its blueprint names as `changelogDestination`."""
+
+import logging
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.services import Services
+from backends import post
+from domain.audit import record
+from domain.documents import Document
+from domain.errors import BackendRefused, BackendUnavailable
+from store import changes, listeners
+
+log = logging.getLogger(__name__)
+
+
+class ChangelogActivity:
+    """Sends changes, each at least once."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    @activity.defn
+    async def deliver_change(self, change_id: str) -> str:
+        """Send the change to the destination of its blueprint; what became of it, in words.
+
+        The destination is the one that the blueprint has now: who corrects an address gets what could not be delivered.
+        """
+        async with self._services.database.read() as session:
+            change = await changes.get(session, change_id)
+            listening = await listeners.current(session)
+        if change is None or not listening.delivers(change):
+            return "nobody is to be told any more"
+        context = change["context"]
+        blueprint = str(context["blueprint"]) if isinstance(context, dict) else ""
+        destination = listening.destinations[blueprint]
+        message: Document = {
+            **record(change, organization=self._services.credentials.organization),
+            "changelogDestination": destination,
+        }
+        try:
+            status = await post(str(destination["url"]), message, key=change_id, using=self._services.resources)
+        except BackendUnavailable as fault:
+            raise ApplicationError(str(fault), type="BackendUnavailable") from None
+        except BackendRefused as refusal:
+            return self._refused(change_id, blueprint, str(refusal))
+        if 200 <= status < 300:
+            return "delivered"
+        return self._refused(change_id, blueprint, f"the receiver answered {status}")
+
+    def _refused(self, change_id: str, blueprint: str, cause: str) -> str:
+        log.warning("change was refused", extra={"change_id": change_id, "blueprint": blueprint, "cause": cause})
+        return f"refused: {cause}"

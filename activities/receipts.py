@@ -1,0 +1,71 @@
+"""What came of an invocation, and what becomes of the run by it."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from backends.base import Receipt
+from domain.errors import InterlockError
+from domain.runs import PLATFORM, Run, RunStatus
+from domain.secrets import Redactor
+from store import runs
+
+log = logging.getLogger(__name__)
+
+
+def failed(fault: InterlockError) -> Receipt:
+    """It cannot work, and why."""
+    return Receipt(status=RunStatus.FAILURE, summary=str(fault))
+
+
+def unexpected(fault: Exception, run_id: str) -> Receipt:
+    """Something of ours or of the backend's is broken, which is logged. Its text could hold what was sent: its kind."""
+    log.exception("backend failed unexpectedly", extra={"run_id": run_id}, exc_info=_without_text(fault))
+    return Receipt(status=RunStatus.FAILURE, summary=f"The backend failed unexpectedly ({type(fault).__name__})")
+
+
+def redacted(receipt: Receipt, redactor: Redactor) -> Receipt:
+    """The receipt as it may be stored: a backend that echoes a secret does not bring it back in."""
+    return dataclasses.replace(
+        receipt,
+        summary=redactor.text(receipt.summary) if receipt.summary else receipt.summary,
+        response=redactor.value(receipt.response),
+        link=tuple(redactor.text(link) for link in receipt.link),
+        log=tuple(redactor.text(line) for line in receipt.log),
+    )
+
+
+async def settle(session: AsyncSession, run: Run, receipt: Receipt, *, lines: Sequence[str] = (), at: datetime) -> Run:
+    """The run by the receipt, unless it has ended meanwhile: then it stays as it is. `lines` are for its log."""
+    delivered = receipt.status is None and run.status is RunStatus.IN_PROGRESS
+
+    def move(current: Run) -> Run:
+        if current.status.is_terminal:
+            return current
+        said = _said(receipt)
+        if receipt.status is None:
+            return current.changed(at=at, by=PLATFORM, **said)
+        return current.moved(receipt.status, at=at, by=PLATFORM, **said)
+
+    _, after = await runs.change(session, run.id, move, origin="API", by_driver=True, delivered=delivered)
+    for line in (*lines, *receipt.log):
+        await runs.log(session, run.id, line, by=PLATFORM, at=at)
+    return after
+
+
+def _said(receipt: Receipt) -> dict[str, Any]:
+    said = {
+        "summary": receipt.summary,
+        "response": receipt.response,
+        "link": receipt.link or None,
+        "external_run_id": receipt.external_run_id,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _without_text(fault: Exception) -> BaseException:
+    return RuntimeError(type(fault).__name__).with_traceback(fault.__traceback__)

@@ -1,0 +1,111 @@
+"""Who listens to what, automations and addresses: read once for each number of `ListeningRow`, and never stale."""
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlmodel import col, select, update
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from domain.automations import keys_of_event
+from domain.changes import Happening, Key
+from domain.documents import Document
+from domain.identifiers import new
+from store.automation_tables import ListeningRow
+from store.catalog_tables import BlueprintRow
+from store.columns import table
+from store.database import execute
+from store.tables import ActionRow
+
+_LISTENING = table(ListeningRow).c
+_NUMBER = sa.select(_LISTENING.number, _LISTENING.token)
+_BUMP = update(table(ListeningRow)).values(number=_LISTENING.number + 1, token=sa.bindparam("new_token"))
+_MOST_KNOWN = 20
+_CHANGING = "changes who listens"
+_TOLD = (Happening.CREATE, Happening.UPDATE, Happening.DELETE, Happening.TIMER_EXPIRED)
+"""What is sent to destinations: all that the contract has."""
+_DESTINATION = table(BlueprintRow).c.document[("document", "changelogDestination")]
+_DESTINATIONS = sa.select(table(BlueprintRow).c.identifier, _DESTINATION).where(
+    table(BlueprintRow).c.document[("document", "changelogDestination", "type")].as_string() == "WEBHOOK"
+)
+
+
+@dataclass(frozen=True)
+class Listener:
+    """An automation that is published and not paused, in the version that is current."""
+
+    action_id: str
+    version: int
+    since: int
+    """Changes that were written before this number are none of its business."""
+
+
+@dataclass(frozen=True)
+class Listening:
+    """All of them, by what they listen to."""
+
+    number: int
+    by_key: Mapping[Key, Sequence[Listener]]
+    by_action: Mapping[str, Listener]
+    destinations: Mapping[str, Document]
+    """The `changelogDestination` of each blueprint that has an address which we call ourselves."""
+
+    def hears(self, key: Key) -> bool:
+        """Whether anybody has to be asked, or told, about such a change."""
+        return key in self.by_key or self._tells(*key)
+
+    def delivers(self, change: Document) -> bool:
+        """Whether the change goes to the destination of its blueprint."""
+        context = change["context"]
+        blueprint = context.get("blueprint") if isinstance(context, dict) else None
+        return self._tells(str(change["resourceType"]), str(change["action"]), str(blueprint))
+
+    def _tells(self, kind: str, happening: str, of: str) -> bool:
+        return kind == "entity" and of in self.destinations and happening in _TOLD
+
+
+_known: OrderedDict[str, Listening] = OrderedDict()
+
+
+async def current(session: AsyncSession) -> Listening:
+    """Who listens, as it is in the transaction of the session."""
+    number, token = (await execute(session, _NUMBER, {})).one()
+    if session.info.get(_CHANGING):  # what this transaction sees is nobody else's yet
+        return await _read(session, number)
+    if token not in _known:
+        _known[token] = await _read(session, number)
+        while len(_known) > _MOST_KNOWN:
+            _known.popitem(last=False)
+    return _known[token]
+
+
+async def changed(session: AsyncSession) -> int:
+    """Note that somebody listens differently from this transaction on; the number of it.
+
+    Others that change who listens wait until the transaction ends.
+    """
+    session.info[_CHANGING] = True
+    await execute(session, _BUMP, {"new_token": new("listening")})
+    number: int = (await execute(session, _NUMBER, {})).one()[0]
+    return number
+
+
+async def _read(session: AsyncSession, number: int) -> Listening:
+    rows = await session.exec(
+        select(ActionRow.id, ActionRow.version, ActionRow.listening_since, ActionRow.document)
+        .where(col(ActionRow.listening_since).is_not(None), col(ActionRow.paused).is_(None))
+        .order_by(col(ActionRow.identifier))
+    )
+    by_key: defaultdict[Key, list[Listener]] = defaultdict(list)
+    by_action: dict[str, Listener] = {}
+    for action_id, version, since, document in rows:
+        by_action[action_id] = Listener(action_id, version, since or 0)
+        for key in keys_of_event(document["document"]["trigger"]["event"]):
+            by_key[key].append(by_action[action_id])
+    destinations = {
+        blueprint: destination
+        for blueprint, destination in (await execute(session, _DESTINATIONS, {})).all()
+        if destination.get("agent") is not True
+    }
+    return Listening(number, dict(by_key), by_action, destinations)

@@ -1,0 +1,217 @@
+"""The relay of automations over the real product: one run for each change that one wants, and why others have none."""
+
+from typing import Any
+
+import pytest
+from sqlmodel import col, func, select
+from temporalio.testing import WorkflowEnvironment
+
+from domain.jq import Evaluator
+from domain.requests import MAX_DEPTH
+from runtime.jq_pool import JqPool, Limits
+from store.automation_tables import FiringRow, PendingChangeRow
+from store.tables import RunRow
+from tests.support.processes import eventually
+from tests.support.product import Json, Product, running
+
+
+async def automation(product: Product, identifier: str = "told", *, publish: bool = True, **more: Any) -> Json:
+    """A new automation that calls the backend for every change of a service."""
+    trigger = {
+        "type": "automation",
+        "event": more.pop("event", {"type": "ANY_ENTITY_CHANGE", "blueprintIdentifier": "service"}),
+    }
+    if conditions := more.pop("conditions", None):
+        trigger["condition"] = {"type": "JQ", "expressions": conditions}
+    body = {"event": "{{ .event }}", "run": "{{ .run.id }}"}
+    document = {
+        "identifier": identifier,
+        "trigger": trigger,
+        "invocationMethod": product.webhook(body=body),
+        "publish": publish,
+        **more,
+    }
+    answer = await product.api.post("/v1/actions", json=document)
+    assert answer.status_code == 200, answer.text
+    made: Json = answer.json()["action"]
+    return made
+
+
+async def settled(product: Product) -> None:
+    """Wait until nothing is pending and every run has ended."""
+
+    async def look() -> bool | None:
+        async with product.database.read() as session:
+            for query in (
+                select(func.count()).select_from(PendingChangeRow),
+                select(func.count()).where(col(RunRow.status).in_(["IN_PROGRESS", "WAITING_FOR_APPROVAL"])),
+            ):
+                if (await session.exec(query)).one():
+                    return None
+        return True
+
+    await eventually("every change was asked about and every run has ended", look, within=20)
+
+
+async def of(product: Product, identifier: str = "told") -> list[Json]:
+    """The runs of an automation, oldest first."""
+    await settled(product)
+    found = (await product.api.get("/v1/actions/runs", params={"action": identifier, "limit": 1000})).json()["runs"]
+    return sorted(found, key=lambda run: str(run["createdAt"]))
+
+
+async def outcomes(product: Product) -> list[str]:
+    async with product.database.read() as session:
+        return list(await session.exec(select(FiringRow.outcome).order_by(col(FiringRow.at))))
+
+
+async def test_a_change_makes_one_run_of_each_automation_whose_condition_holds(product: Product) -> None:
+    await product.entity("first")
+    await automation(product, conditions=['.action == "CREATE"'])
+    await automation(product, "not_told", conditions=['.action == "CREATE"', ".diff.after == null"])
+    await automation(product, "draft", publish=False)
+    await product.entity("cart")
+    [run] = await of(product)
+    assert run["status"] == "SUCCESS"
+    assert (run["source"], run["properties"]) == ("AUTOMATION", {})
+    assert "entity" not in run
+    [call] = product.backend.calls
+    event = call.json["event"]
+    assert event["context"] == {
+        "blueprintIdentifier": "service",
+        "entityIdentifier": "cart",
+        "propertyIdentifier": None,
+    }
+    assert event["diff"]["before"] is None
+    assert event["diff"]["after"]["identifier"] == "cart"
+    assert call.json["run"] == run["id"]
+
+
+async def test_changes_of_one_entity_are_answered_in_their_order(product: Product) -> None:
+    await product.entity()
+    await automation(product)
+    for number in range(5):
+        await product.api.patch("/v1/blueprints/service/entities/cart", json={"title": str(number)})
+    found = await of(product)
+    titles = [run["payload"]["body"]["event"]["diff"]["after"]["title"] for run in found]
+    assert titles == ["0", "1", "2", "3", "4"]
+
+
+async def test_what_is_written_as_it_was_makes_no_run(product: Product) -> None:
+    await product.entity(title="Cart")
+    await automation(product)
+    for _ in range(2):
+        answer = await product.api.patch("/v1/blueprints/service/entities/cart", json={"title": "Cart"})
+        assert answer.status_code == 200
+    assert await of(product) == []
+
+
+async def test_what_happened_before_it_was_published_is_none_of_its_business(product: Product) -> None:
+    await product.entity("first")
+    document = {**await automation(product, publish=False)}
+    await product.entity("second")
+    answer = await product.api.put("/v1/actions/told", json={**document, "publish": True})
+    assert answer.status_code == 200, answer.text
+    await product.entity("third")
+    [run] = await of(product)
+    assert run["payload"]["body"]["event"]["context"]["entityIdentifier"] == "third"
+
+
+async def test_a_template_that_cannot_be_rendered_is_a_failed_run_that_says_why(product: Product) -> None:
+    await product.entity("first")
+    await automation(product, invocationMethod=product.webhook(url="{{ .event.nothing }}"))
+    await product.entity("second")
+    [run] = await of(product)
+    assert run["status"] == "FAILURE"
+    assert "invocationMethod.url" in run["summary"]
+    assert product.backend.calls == []
+
+
+async def test_an_automation_that_triggers_itself_is_stopped_and_paused(product: Product) -> None:
+    await product.entity("first")
+    mapping = {"identifier": "{{ .run.id }}"}
+    writes = {"type": "UPSERT_ENTITY", "blueprintIdentifier": "service", "mapping": mapping}
+    await automation(product, invocationMethod=writes)
+    await product.entity("second")
+
+    async def stopped() -> Json | None:
+        found = await of(product)
+        return found[-1] if found and found[-1]["status"] == "FAILURE" else None
+
+    last = await eventually("the chain is stopped", stopped)
+    assert len(await of(product)) == MAX_DEPTH + 2
+    assert last["interlock"]["depth"] == MAX_DEPTH + 1
+    assert len(last["interlock"]["causes"]) == MAX_DEPTH + 1
+    assert last["summary"].startswith("It would be number 22 of a chain of runs that cause each other: told (r_")
+    action = (await product.api.get("/v1/actions/told")).json()["action"]
+    assert action["paused"]["runId"] == last["id"]
+
+    await product.entity("third")
+    assert len(await of(product)) == MAX_DEPTH + 2, "it was asked although it is paused"
+    answer = await product.api.post("/v1/actions/told/resume")
+    assert answer.status_code == 200, answer.text
+    assert "paused" not in answer.json()["action"]
+
+
+@pytest.mark.parametrize("limit", ["automation_runs_per_minute", "automation_recurrences_per_minute"])
+async def test_too_many_runs_in_a_minute_pause_the_automation(
+    clock: WorkflowEnvironment, evaluate: Evaluator, sqlite_url: str, limit: str
+) -> None:
+    settings: Any = {limit: "3"}
+    async with running(clock, evaluate, sqlite_url, **settings) as product:
+        await product.entity()
+        await automation(product)
+        for number in range(8):
+            await product.api.patch("/v1/blueprints/service/entities/cart", json={"title": str(number)})
+        found = await of(product)
+        # The first run for an entity is none that recurs.
+        wanted = 3 if limit == "automation_runs_per_minute" else 4
+        assert [run["status"] for run in found] == ["SUCCESS"] * wanted + ["FAILURE"]
+        assert f"{wanted if wanted == 3 else 3} times within a minute" in found[-1]["summary"]
+        assert "paused" in (await product.api.get("/v1/actions/told")).json()["action"]
+
+
+async def test_debounce_makes_one_run_of_the_last_change(product: Product) -> None:
+    await product.entity("cart")
+    await automation(product, interlock={"debounce": {"quiet": "PT1S"}})
+    for number in range(3):
+        await product.api.patch("/v1/blueprints/service/entities/cart", json={"title": str(number)})
+
+    async def one() -> Json | None:
+        return next(iter(await of(product)), None)
+
+    run = await eventually("the entity has calmed down", one, within=10)
+    assert run["payload"]["body"]["event"]["diff"]["after"]["title"] == "2"
+    assert sorted(await outcomes(product)) == ["merged", "merged", "run"]
+
+
+async def test_throttle_leaves_out_what_comes_too_soon(product: Product) -> None:
+    await product.entity("cart")
+    await automation(product, interlock={"throttle": {"runs": 2, "per": "PT1H"}})
+    for number in range(4):
+        await product.api.patch("/v1/blueprints/service/entities/cart", json={"title": str(number)})
+    assert len(await of(product)) == 2
+    assert sorted(await outcomes(product)) == ["run", "run", "throttled", "throttled"]
+
+
+@pytest.mark.parametrize("condition", ["def f: f; f", "[range(1e9)] | length == 0"])
+async def test_a_condition_that_never_ends_pauses_its_automation_and_no_other(
+    clock: WorkflowEnvironment, sqlite_url: str, condition: str
+) -> None:
+    async with (
+        JqPool(size=1, limits=Limits(seconds=0.5)) as impatient,
+        running(clock, impatient, sqlite_url) as product,
+    ):
+        await _endless(product, condition)
+
+
+async def _endless(product: Product, condition: str) -> None:
+    await product.entity("first")
+    await automation(product, "endless", conditions=[condition])
+    await automation(product)
+    for number in range(4):
+        await product.entity(f"e{number}")
+    assert len(await of(product)) == 4
+    assert await of(product, "endless") == []
+    paused = (await product.api.get("/v1/actions/endless")).json()["action"]["paused"]
+    assert "times in a row" in paused["reason"]
