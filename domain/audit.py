@@ -7,6 +7,7 @@ from pydantic import JsonValue
 
 from domain.changes import Outcome
 from domain.documents import Document
+from domain.events import maker_of
 from domain.runs import Source
 
 
@@ -65,7 +66,7 @@ def record(change: Document, *, organization: str, only: Collection[str] = ()) -
         "status": change.get("status", Outcome.SUCCESS),  # what was kept before there were others has happened
         "message": change.get("message"),
         "trigger": {
-            "by": {"orgId": organization, "userId": change["by"]},
+            "by": maker_of(change, organization),
             "origin": change["origin"],
             "at": change["at"],
         },

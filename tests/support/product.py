@@ -56,6 +56,12 @@ class Product:
         client_id, client_secret = await create_user(self.settings, email, roles=roles or ("Member",), teams=teams)
         return httpx.Headers({"Authorization": f"Bearer {await self.token(client_id, client_secret)}"})
 
+    def automations(self, evaluate: Evaluator) -> Automations:
+        """A relay of automations."""
+        deliveries = ChangeDeliveries(self.temporal, self.settings)
+        organization = self.organization.id
+        return Automations(self.database, self.driver, evaluate, deliveries, self.settings, organization, now)
+
     def webhook(self, **more: Any) -> Json:
         """A synchronized WEBHOOK to the backend."""
         return {"type": "WEBHOOK", "url": f"{self.backend.url}/hook", "synchronized": True, "body": {}, **more}
@@ -161,9 +167,7 @@ async def running(
             http = await stack.enter_async_context(open_transport())
             given = services(configured, database, evaluate, organization, http)
             await stack.enter_async_context(create_worker(configured, client, given, sandboxed=True))
-            deliveries = ChangeDeliveries(client, configured)
-            automations = Automations(database, driver, evaluate, deliveries, configured, organization.id, now)
-            await stack.enter_async_context(_beside(automations.run()))
+            await stack.enter_async_context(_beside(product.automations(evaluate).run()))
         yield product
 
 

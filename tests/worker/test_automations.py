@@ -9,8 +9,9 @@ from temporalio.testing import WorkflowEnvironment
 from domain.jq import Evaluator
 from domain.requests import MAX_DEPTH
 from runtime.jq_pool import JqPool, Limits
+from store import actions
 from store.automation_tables import FiringRow, PendingChangeRow
-from store.tables import RunRow
+from store.tables import ActionVersionRow, RunRow
 from tests.support.processes import eventually
 from tests.support.product import Json, Product, running
 
@@ -215,3 +216,68 @@ async def _endless(product: Product, condition: str) -> None:
     assert await of(product, "endless") == []
     paused = (await product.api.get("/v1/actions/endless")).json()["action"]["paused"]
     assert "times in a row" in paused["reason"]
+
+
+async def test_what_happened_to_a_blueprint_that_is_gone_is_still_answered(product: Product) -> None:
+    await product.entity()
+    await automation(product, event={"type": "ENTITY_DELETED", "blueprintIdentifier": "service"})
+    for path in ("/v1/blueprints/service/entities/cart", "/v1/blueprints/service"):
+        assert (await product.api.delete(path)).status_code == 200
+    [run] = await of(product)
+    assert run["status"] == "SUCCESS"
+    assert run["payload"]["body"]["event"]["diff"]["before"]["identifier"] == "cart"
+
+
+async def test_an_automation_on_an_action_that_is_not_there_waits_for_one(product: Product) -> None:
+    await automation(product, event={"type": "RUN_CREATED", "actionIdentifier": "deploy"})
+    await product.action("deploy")
+    started = await product.start("deploy")
+    [run] = await of(product)
+    event = run["payload"]["body"]["event"]
+    assert event["diff"]["after"]["id"] == started["id"]
+    assert event["context"]["action"]["identifier"] == "deploy"
+    assert "interlock" not in event["diff"]["after"]
+
+
+async def test_a_run_executes_the_version_that_it_was_made_of(
+    clock: WorkflowEnvironment, evaluate: Evaluator, sqlite_url: str
+) -> None:
+    async with running(clock, evaluate, sqlite_url, worker=False) as product:
+        relay = product.automations(evaluate)
+        await product.entity("first")
+        document = await automation(product)
+        await product.entity("second")
+        while await relay.once():
+            pass
+        method = {**document["invocationMethod"], "url": f"{product.backend.url}/other"}
+        answer = await product.api.put("/v1/actions/told", json={**document, "invocationMethod": method})
+        assert answer.status_code == 200, answer.text
+        await product.entity("third")
+        while await relay.once():
+            pass
+        found = (await product.api.get("/v1/actions/runs", params={"action": "told"})).json()["runs"]
+        told = {run["payload"]["body"]["event"]["context"]["entityIdentifier"]: run for run in found}
+        assert {name: run["interlock"]["actionVersion"] for name, run in told.items()} == {"second": 1, "third": 2}
+        assert told["second"]["payload"]["url"].endswith("/hook")
+
+
+async def test_a_definition_that_cannot_be_read_any_more_stops_no_other(
+    clock: WorkflowEnvironment, evaluate: Evaluator, sqlite_url: str
+) -> None:
+    async with running(clock, evaluate, sqlite_url, worker=False) as product:
+        await product.entity("first")
+        broken = await automation(product, "broken")
+        await automation(product)
+        async with product.database.write() as session:
+            row = await session.get(ActionVersionRow, (broken["id"], 1))
+            assert row is not None
+            document: Any = row.document
+            row.document = {**document, "document": {**document["document"], "trigger": {"type": "of old"}}}
+            session.add(row)
+        actions._versions.clear()
+        await product.entity("second")
+        relay = product.automations(evaluate)
+        while await relay.once():
+            pass
+        async with product.database.read() as session:
+            assert len(list(await session.exec(select(FiringRow.run_id)))) == 1

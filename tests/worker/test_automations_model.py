@@ -10,12 +10,9 @@ from sqlmodel import col, select
 from temporalio.testing import WorkflowEnvironment
 
 from domain.jq import Evaluator
-from runtime.clock import now
 from store.automation_tables import FiringRow
 from store.tables import ActionRow, ChangeRow, RunRow
 from tests.support.product import Json, Product, running
-from worker.automations import Automations
-from worker.changelog import ChangeDeliveries
 
 EVENTS = {
     "ENTITY_CREATED": {"CREATE"},
@@ -105,10 +102,7 @@ async def test_what_fires_is_what_the_model_says(
         for definition in definitions.values():
             answer = await product.api.post("/v1/actions", json=definition)
             assert answer.status_code == 200, answer.text
-        deliveries = ChangeDeliveries(product.temporal, product.settings)
-        relay = Automations(
-            product.database, product.driver, evaluate, deliveries, product.settings, product.organization.id, now
-        )
+        relay = product.automations(evaluate)
         for _ in range(60):
             await write(product, chance)
             if chance.random() < 0.2:
