@@ -11,10 +11,10 @@ from domain.approvals import Channel, Decision, DecisionState, Word
 from domain.documents import refuse_unfaithful
 from domain.errors import InterlockError, Unavailable
 from domain.models import Kept
-from domain.permissions import Permissions
 from domain.runs import PLATFORM, Run
 from domain.users import Caller
-from store import actions, approvals, runs, users
+from store import approvals, runs, users
+from store.action_policies import Policies
 from workflows.calls import OperatorWord, Progress, Question
 
 
@@ -81,20 +81,21 @@ class RunActivities:
 
     async def _decide(self, word: OperatorWord, at: datetime) -> None:
         said = OperatorDecision.model_validate(word.said)
-        async with self._services.database.write() as session:
-            found = await runs.find(session, word.run_id)
+        async with self._services.database.read() as session:
             user = await users.by_email(session, said.by)
-            permissions = await actions.permissions(session, found.action_id) or Permissions()
-            permissions.require_approve(Caller(organization="", client=user.id, user=user))
-            decision = Decision(
-                user_id=user.id,
-                name=user.email,
-                state=DecisionState.of(said.status),
-                description=said.description,
-                channel=Channel.TEMPORAL,
-                at=at,
-            )
-            await approvals.decide(session, word.run_id, decision, origin="API", by_driver=True)
+        decision = Decision(
+            user_id=user.id,
+            name=user.email,
+            state=DecisionState.of(said.status),
+            description=said.description,
+            channel=Channel.TEMPORAL,
+            at=at,
+        )
+        policies = Policies(self._services.evaluate, self._services.policy_fail_closed)
+        caller = Caller(organization="", client=user.id, user=user)
+        await approvals.speak(
+            self._services.database, policies, word.run_id, caller, decision, origin="API", by_driver=True
+        )
 
     async def _cancel(self, word: OperatorWord, at: datetime) -> None:
         said = OperatorCancel.model_validate(word.said or {})

@@ -1,13 +1,28 @@
 """What activities work with, made once by the worker and handed in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from typing import Protocol
 
 from backends.base import Resources
 from domain.jq import Evaluator
+from domain.notifications import Outcome
 from domain.users import Caller
 from store.database import Database
+
+
+class Mail(Protocol):
+    """The way out for emails."""
+
+    @property
+    def sender(self) -> Address:
+        """Who they are from."""
+
+    async def send(self, letters: Sequence[EmailMessage]) -> list[Outcome]:
+        """Hand them over; what became of each. Takes half a minute at most, and never fails."""
 
 
 @dataclass(frozen=True)
@@ -27,3 +42,9 @@ class Services:
     attempts: int
     """How often a delivery that provably never reached its peer is tried."""
     now: Callable[[], datetime]
+    policy_fail_closed: bool = False
+    """Whether a policy says no when one of its queries failed."""
+    public_url: str = ""
+    """What links begin with."""
+    mail: Mail | None = None
+    """None where no SMTP server is configured."""

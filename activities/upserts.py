@@ -51,6 +51,7 @@ async def upsert(services: Services, run: Run, write: EntityWrite, *, lines: Seq
         put = await catalog.put(
             session, blueprint, request, _OPTIONS, generated=identifier, writer=writer, complete=complete
         )
+        await automation_writes.note(session, run, written)
         at = writer.author.at
         done = "Created" if put.is_new else "Updated" if put.entity.updated_at == at else "Nothing to change in"
         receipt = _success(f"{done} {blueprint.identifier} {identifier!r}", written)

@@ -17,6 +17,7 @@ from domain.errors import Forbidden, IdentifierTaken, InvalidInputs, InvalidRequ
 from domain.identifiers import new
 from domain.jq import Failed, Overran
 from domain.permissions import PermissionsPatch
+from domain.policies import require_askable
 from domain.runs import Source
 from domain.shapes import MAX_PROBLEMS
 from store import actions
@@ -170,6 +171,7 @@ async def patch_permissions(
     action_id: str, patch: PermissionsPatch, caller: AdminCaller, services: Services, now: Now
 ) -> Document:
     """Replace the lists that are named; the others stay. `"policy": null` drops a policy."""
+    require_askable(patch)
     async with services.database.write() as session:
         action, before = await actions.get(session, action_id, to_change=True)
         permissions = before.patched(patch)

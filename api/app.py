@@ -8,6 +8,7 @@ from fastapi import FastAPI
 import backends
 from api import (
     actions,
+    approval_page,
     approvals,
     audit,
     auth,
@@ -18,6 +19,8 @@ from api import (
     catalog_migrations,
     entities,
     errors,
+    explaining,
+    forms,
     health,
     home,
     incoming_webhooks,
@@ -82,7 +85,9 @@ def _routed() -> FastAPI:
         auth,
         runs,
         approvals,
+        explaining,
         actions,
+        forms,
         automations,
         system_blueprints,
         blueprints,
@@ -103,6 +108,7 @@ def _routed() -> FastAPI:
         audit,
         health,
         home,
+        approval_page,
     ):
         app.include_router(module.router)
     errors.install(app)

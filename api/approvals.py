@@ -5,6 +5,7 @@ from pydantic import StrictStr
 
 from api.auth import AuthenticatedRoute, Caller, CausedBy
 from api.errors import responses
+from api.policies import policies
 from api.runs import Version, _shaped
 from api.services import Now, Services
 from api.visibility import visible
@@ -12,9 +13,8 @@ from domain.approvals import Decision, DecisionState, Word
 from domain.documents import Document
 from domain.errors import Forbidden, NotFound, RunNotWaitingForApproval
 from domain.models import Written
-from domain.permissions import Permissions
 from domain.runs import Source
-from store import actions, approvals
+from store import approvals
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["approvals"])
 
@@ -51,10 +51,9 @@ async def decide(
         machine=caller.user is None,
         at=now,
     )
-    async with services.database.write() as session:
-        permissions = await actions.permissions(session, found.action_id) or Permissions()
-        permissions.require_approve(caller)
-        after = await approvals.decide(session, run_id, decision, origin=Source.API, cause=cause)
+    after = await approvals.speak(
+        services.database, policies(services), run_id, caller, decision, origin=Source.API, cause=cause
+    )
     if after.status is not found.run.status:
         await services.driver.try_wake(after)
     return {"ok": True, "run": _shaped(after, version)}

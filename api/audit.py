@@ -9,13 +9,13 @@ from pydantic import AfterValidator, AwareDatetime
 
 from api.auth import AuthenticatedRoute, Caller
 from api.errors import responses
-from api.services import ApiServices, Services, words
+from api.services import Services, words
+from api.visibility import viewer_of
 from domain.audit import KEYS, Resource, record
 from domain.changes import Happening, Outcome
 from domain.documents import Document
 from domain.errors import InvalidRequest
-from domain.users import Caller as CallerValue
-from store import actions, audit
+from store import audit
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["audit"])
 
@@ -76,15 +76,6 @@ async def list_audits(
     async with services.database.read() as session:
         found = await audit.listed(session, filters)
     return {"ok": True, "audits": [record(one, organization=caller.organization, only=only) for one in found]}
-
-
-async def viewer_of(caller: CallerValue, services: ApiServices) -> audit.Viewer | None:
-    """The caller, as somebody who may not see everything; None for those who may."""
-    if caller.is_admin:
-        return None
-    async with services.database.read() as session:
-        approvable = [key for key, value in await actions.restricted(session) if value.may_approve(caller)]
-    return audit.Viewer(caller.id, tuple(approvable))
 
 
 def _known(parameter: str, values: tuple[str, ...], known: Iterable[str]) -> tuple[str, ...]:

@@ -9,13 +9,14 @@ from pydantic import Field
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.actions import parsed, version_of
-from api.audit import Moment, viewer_of
+from api.audit import Moment
 from api.auth import AdminCaller, AuthenticatedRoute, Caller
 from api.errors import responses
 from api.services import ApiServices, Now, Services
+from api.visibility import viewer_of
 from domain import explanations
 from domain.actions import Action
-from domain.automations import Judgement, Outcome, judge
+from domain.automations import Judgement, Outcome, listens
 from domain.documents import Document
 from domain.errors import Forbidden, InvalidInputs, InvalidRequest, NotFound
 from domain.models import Written
@@ -25,6 +26,7 @@ from domain.users import User
 from runtime.simulation import Past, Simulator
 from store import actions, audit, events, replays, users
 from store import explanations as known
+from store.run_visibility import Viewer
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["automations"])
 
@@ -41,6 +43,12 @@ class SimulationRequest(Written):
     until: Moment | None = Field(default=None, alias="to")
     events: Annotated[list[str], Field(max_length=MOST)] | None = None
     limit: Annotated[int, Field(strict=True, ge=1, le=MOST)] = 50
+    """At most so many; of `events` all, unless it is said."""
+
+    @property
+    def most(self) -> int:
+        """At most how many changes are looked at."""
+        return MOST if self.events is not None and "limit" not in self.model_fields_set else self.limit
 
 
 class ReplayRequest(Written):
@@ -66,7 +74,7 @@ async def simulate(
             changes = await known.named(session, request.events)
         else:
             changes = await known.past(session, event, since=request.since, until=request.until, limit=request.limit)
-        past = await _past(session, changes[: request.limit], organization=caller.organization)
+        past = await _past(session, changes[: request.most], organization=caller.organization)
     simulator = Simulator(services.evaluate, services.settings, caller.organization, services.now)
     simulation = await simulator(action, past)
     return {
@@ -118,11 +126,13 @@ async def explain(event_id: str, caller: Caller, services: Services) -> dict[str
         pending = await known.pending_for(session, event_id)
     fates = [fate for fate in fates if _may_see(fate.action_id, fate.restricted, fate.created_by, caller, viewer)]
     others = [one for one in others if _may_see(one.action.id, one.restricted, None, caller, viewer)]
-    versions = [fate.action for fate in fates] + [version for one in others for version in (one.action, one.then)]
+    versions = [fate.action for fate in fates if fate.ran or fate.paused is None]
+    versions += [version for one in others if one.paused is None for version in (one.action, one.then)]
     asked = {(one.id, one.version): one for one in versions if one is not None}
-    judged = await judge(list(asked.values()), change, event, services.evaluate)
+    judged = await services.explain(list(asked.values()), change, event)
     judgements = dict(zip(asked, judged, strict=True))
-    told = [_fate(fate, judgements) for fate in fates] + [_not_run(one, judgements, pending) for one in others]
+    told = [_fate(fate, judgements) for fate in fates]
+    told += [_not_run(one, change, judgements, pending) for one in others]
     return {"ok": True, "event": event, "automations": sorted(told, key=lambda one: str(one["identifier"]))}
 
 
@@ -171,11 +181,11 @@ async def _past(session: AsyncSession, changes: Sequence[Document], *, organizat
 
 
 _Judgements = Mapping[tuple[str, int], Judgement]
-"""Of each version that was asked, by the id of its action and its number."""
+"""Of each version that was asked, by the id of its action and its number. Conditions that are paused are not."""
 
 
 def _may_see(
-    action_id: str, restricted: bool, created_by: str | None, caller: CallerValue, viewer: audit.Viewer | None
+    action_id: str, restricted: bool, created_by: str | None, caller: CallerValue, viewer: Viewer | None
 ) -> bool:
     """Whether the caller may see the runs of the automation, or at least this one."""
     return viewer is None or not restricted or action_id in viewer.approvable or created_by == caller.id
@@ -184,7 +194,7 @@ def _may_see(
 def _fate(fate: known.Fate, judgements: _Judgements) -> Document:
     """What became of the change for an automation that let it pass."""
     action = fate.action
-    judgement = judgements[action.id, action.version] if action else None
+    judgement = judgements.get((action.id, action.version)) if action else None
     return {
         "identifier": action.identifier if action else None,
         "version": action.version if action else None,
@@ -198,21 +208,25 @@ def _fate(fate: known.Fate, judgements: _Judgements) -> Document:
     }
 
 
-def _not_run(one: known.Listener, judgements: _Judgements, pending: Collection[str]) -> Document:
+def _not_run(one: known.Listener, change: Document, judgements: _Judgements, pending: Collection[str]) -> Document:
     """Why an automation has no run, judged by the version that listened when the change was made, if one did."""
     then = one.then if one.then is not None and one.then.definition.publish is True else None
-    listened = then is not None and judgements[then.id, then.version].listens
+    listened = then is not None and listens(then, change)
     action = then if then is not None and listened else one.action
-    judgement = judgements[action.id, action.version]
     waits = one.action.id in pending or (listened and "" in pending)
+    key = action.id, action.version
+    if one.paused is not None:
+        why = explanations.paused(one.paused)
+    else:
+        why = explanations.not_run(judgements[key], listened=listened, pending=waits)
     return {
         "identifier": one.action.identifier,
         "version": action.version,
         "outcome": None,
         "runId": None,
         "fired": False,
-        "why": explanations.not_run(judgement, listened=listened, pending=waits, paused=one.paused is not None),
-        "expressions": explanations.expressions(judgement),
+        "why": why,
+        "expressions": explanations.expressions(judgements[key]) if key in judgements else [],
         "publishedThen": listened,
         **({"paused": one.paused} if one.paused is not None else {}),
     }

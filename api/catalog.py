@@ -7,8 +7,9 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Header
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api import judging
 from api.auth import Caller, CausedBy
-from api.services import ApiServices, Now
+from api.services import ApiServices, Now, Services
 from api.visibility import require_reporter, visible
 from domain.audit import MAX_USER_AGENT, origin_of
 from domain.causes import Cause
@@ -22,10 +23,16 @@ _Result = TypeVar("_Result")
 
 
 async def _writer(
-    caller: Caller, cause: CausedBy, now: Now, user_agent: Annotated[str, Header()] = "", run_id: str | None = None
+    caller: Caller,
+    cause: CausedBy,
+    services: Services,
+    now: Now,
+    user_agent: Annotated[str, Header()] = "",
+    run_id: str | None = None,
 ) -> Writer:
     author = Author(caller.id, now, user_agent[:MAX_USER_AGENT])
-    return Writer(author, origin_of(user_agent), run_id, caller).because_of(cause)
+    judge = judging.judge(services)
+    return Writer(author, origin_of(user_agent), run_id, caller, judge=judge).because_of(cause)
 
 
 CatalogWriter = Annotated[Writer, Depends(_writer)]

@@ -9,7 +9,6 @@ from datetime import datetime
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api import policies
 from api.completing import completing
 from api.services import ApiServices
 from domain.entities import Entity
@@ -20,7 +19,7 @@ from domain.query_parts import blueprints_of
 from domain.readers import restriction
 from domain.rule_values import Query
 from domain.users import Caller
-from store import blueprint_permissions, entities, search
+from store import blueprint_permissions, entities, policies, search
 from store.search import Place
 
 Portion = Callable[[AsyncSession, str], Awaitable[list[Entity]]]
@@ -105,9 +104,17 @@ async def _rule(
         name
         for name, block in blocks.items()
         if block.policy is not None
-        and await policies.permits(
-            services, session, Policy.model_validate(block.policy), context(caller.user, blueprint=name), at=at
-        )
+        and (
+            await policies.said(
+                session,
+                Policy.model_validate(block.policy),
+                context(caller.user, blueprint=name),
+                caller.user,
+                evaluate=services.evaluate,
+                at=at,
+                fail_closed=services.settings.policy_fail_closed,
+            )
+        ).permits
     ]
     return restriction(blocks, caller, permitted)
 

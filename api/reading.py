@@ -9,13 +9,13 @@ from pydantic import BeforeValidator, JsonValue
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.services import ApiServices, words
-from domain import candidates
 from domain.blueprints import Blueprint
 from domain.derived import TEAM
 from domain.documents import Document
 from domain.entities import Entity
 from domain.entity_projection import projected
-from store import derived, relations, scorecards
+from store import derived, relations
+from store.shown import as_document, attach_scorecards
 
 # Clients send options without a value, which says nothing.
 _Flag = Annotated[bool, BeforeValidator(lambda value: False if value == "" else value)]
@@ -95,17 +95,13 @@ async def shown(
         known=known,
         named_mirrors=reading.attach_identifier_to_title_mirror_properties,
     )
-    documents = [_document(entity, candidate) for entity, candidate in zip(entities, whole, strict=True)]
+    documents = [as_document(entity, candidate) for entity, candidate in zip(entities, whole, strict=True)]
     if reading.wants("scorecards"):
-        await _attach_scorecards(session, entities, documents)
+        await attach_scorecards(session, entities, documents)
     documents = [projected(document, reading.include, reading.exclude) for document in documents]
     if reading.attach_title_to_relation:
         await _attach_titles(session, entities, documents)
     return [_compacted(document) for document in documents] if reading.compact else documents
-
-
-def _document(entity: Entity, whole: candidates.Entity) -> Document:
-    return entity.document() | {"team": list(whole.team), "properties": dict(whole.properties)}
 
 
 def _compacted(document: Document) -> Document:
@@ -113,21 +109,6 @@ def _compacted(document: Document) -> Document:
         return {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else value
 
     return {key: filled(value) if key in ("properties", "relations") else value for key, value in document.items()}
-
-
-async def _attach_scorecards(session: AsyncSession, entities: Sequence[Entity], documents: Sequence[Document]) -> None:
-    """What the scorecards say; the key is absent where the blueprint has none."""
-    for blueprint in {entity.blueprint for entity in entities}:
-        if not await scorecards.defined(session, blueprint):
-            continue
-        here = {
-            entity.identifier: document
-            for entity, document in zip(entities, documents, strict=True)
-            if entity.blueprint == blueprint
-        }
-        said = await scorecards.of(session, blueprint, list(here))
-        for identifier, document in here.items():
-            document["scorecards"] = said.get(identifier, {})
 
 
 async def _attach_titles(session: AsyncSession, entities: Sequence[Entity], documents: Sequence[Document]) -> None:

@@ -79,8 +79,11 @@ _STATUSES = (
     HTTPStatus.CONFLICT,
     HTTPStatus.UNPROCESSABLE_ENTITY,
 )
-_TO_TRY = (Resource.ENTITY, Happening.CREATE)
-"""What `validation_only` makes a question of."""
+_TO_TRY = {
+    (Resource.ENTITY, Happening.CREATE): "validation_only",
+    (Resource.RUN, Happening.CREATE): "dry_run",
+}
+"""What is only a question with an option of the query."""
 _YES = ("true", "1", "yes", "on", "t", "y")
 _PLACES = {
     "action_id": "action",
@@ -114,7 +117,7 @@ async def record(request: Request, status: int, message: str) -> None:
     would = WRITES.get((request.method, getattr(request.scope.get("route"), "path", "")))
     if would is None or status not in _STATUSES:
         return
-    if would == _TO_TRY and request.query_params.get("validation_only", "").lower() in _YES:
+    if (option := _TO_TRY.get(would)) and request.query_params.get(option, "").lower() in _YES:
         return
     resource, action = would
     claims: Claims = request.state.claims

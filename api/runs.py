@@ -1,18 +1,17 @@
 """Runs: ask for one, read them, report about them."""
 
 import hmac
-from dataclasses import replace
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Response
 from pydantic import Field, JsonValue, StrictStr
-from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.auth import AuthenticatedRoute, Caller, Cause, CausedBy
+from api import dry_runs
+from api.auth import AuthenticatedRoute, Caller, CausedBy
 from api.errors import responses
+from api.requesting import Asking, Prepared, acting, prepare
 from api.services import ApiServices, NewRunId, Now, Services, words
-from api.targets import target
-from api.visibility import require_reporter, visible
+from api.visibility import require_reporter, viewer_of, visible
 from domain import documents
 from domain.documents import Document
 from domain.errors import (
@@ -32,11 +31,10 @@ from domain.errors import (
     UnresolvableDestination,
 )
 from domain.models import Written
-from domain.requests import Circumstances, RunRequest, requested
-from domain.runs import PLATFORM, Link, Report, Run, RunStatus, Source, v1
+from domain.requests import RunRequest
+from domain.runs import PLATFORM, Report, Run, RunStatus, Source, v1
 from domain.users import Caller as CallerValue
-from runtime import rendering
-from store import actions, runs, users
+from store import runs, users
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["runs"])
 
@@ -82,10 +80,13 @@ class NewLogLine(Written):
 @router.post(
     "/v1/actions/{action_id}/runs",
     status_code=202,
-    responses=responses(
-        NotFound, Forbidden, NotSelfService, MissingEntity, EntityFailsCondition, InvalidInputs, TemplateFault,
-        InvalidInvocation, PrivateDestination, UnresolvableDestination, IdempotencyKeyReused,
-    ),
+    responses={
+        200: {"description": "What the request would do, with `dry_run=true`"},
+        **responses(
+            NotFound, Forbidden, NotSelfService, MissingEntity, EntityFailsCondition, InvalidInputs, TemplateFault,
+            InvalidInvocation, PrivateDestination, UnresolvableDestination, IdempotencyKeyReused,
+        ),
+    },
 )  # fmt: skip
 async def create_run(
     action_id: str,
@@ -95,44 +96,35 @@ async def create_run(
     services: Services,
     run_id: NewRunId,
     now: Now,
+    response: Response,
     run_as: str | None = None,
+    dry_run: bool = False,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> Document:
     """Start a run of the action. It can be read back as soon as this answers, and nothing loses it from then on.
 
-    With an `Idempotency-Key` the same request can be sent again: it answers with the same run.
+    With an `Idempotency-Key` the same request can be sent again: it answers with the same run. With `dry_run=true`
+    nothing is changed, and the answer (200) says what would come of the request, and what decides about it.
     """
-    machine = caller
-    async with services.database.read() as session:
-        if run_as is not None:
-            if not caller.machine:
-                raise Forbidden("run_as works with the organization's credentials only, not with personal ones")
-            caller = caller.acting_for(await users.by_email(session, run_as))
-        repeatable = _repeatable(action_id, request, caller, idempotency_key, services)
-        if repeatable and (known := await runs.by_key(session, repeatable.key)):
+    asking = Asking(action_id, request, caller, cause, run_id, now)
+    if dry_run:
+        response.status_code = 200
+        return {"ok": True, "dryRun": await dry_runs.dry_run(asking, run_as, services)}
+    asking = await acting(asking, run_as, services)
+    caller = asking.caller
+    repeatable = _repeatable(action_id, request, caller, idempotency_key, services)
+    if repeatable:
+        async with services.database.read() as session:
+            known = await runs.by_key(session, repeatable.key)
+        if known:
             return _repeated(known, repeatable)
-        action, permissions = await actions.get(session, action_id)
-        people = await users.everybody(session) if action.definition.required_approval else ()
-        causes = await _causes(session, cause)
-    circumstances = Circumstances(
-        caller=caller,
-        at=now,
-        run_id=run_id,
-        client_secret=services.organization.client_secret,
-        people=people,
-        impersonated_by=machine.id if run_as is not None else None,
-        depth=cause.next_depth,
-        causes=causes,
-        target=await target(action, request, caller, services, at=now),
-    )
-    run = requested(action, permissions, request, circumstances)
-    warnings: tuple[str, ...] = ()
-    if run.status is RunStatus.IN_PROGRESS:
-        run, warnings = await rendering.rendered(run, action, services.evaluate, services.settings)
+    prepared = Prepared()
+    action, run = await prepare(asking, services, prepared)
     try:
         async with services.database.write() as session:
-            await runs.create(session, run, action_id=action.id, request=repeatable)
-            for warning in warnings:
+            explanation = prepared.explanation()
+            await runs.create(session, run, action_id=action.id, request=repeatable, explanation=explanation)
+            for warning in prepared.warnings:
                 await runs.log(session, run.id, warning, by=PLATFORM, at=now)
     except runs.KeyTaken:  # the same request came twice at the same time
         async with services.database.read() as session:
@@ -163,6 +155,7 @@ async def list_runs(
     sources = words(source)
     if unknown := set(sources) - set(Source):
         raise InvalidRequest(f"source: {', '.join(sorted(unknown))} is none of {', '.join(Source)}")
+    viewer = await viewer_of(caller, services)
     async with services.database.read() as session:
         of_user = {user_id} if user_id is not None else None
         if user_email is not None:
@@ -172,6 +165,7 @@ async def list_runs(
                 asked = set()
             of_user = asked if of_user is None else asked & of_user
         filters = runs.Filters(
+            viewer=viewer,
             entity=entity,
             blueprint=blueprint,
             action=action,
@@ -181,9 +175,6 @@ async def list_runs(
             external_run_id=external_run_id,
             limit=limit,
         )
-        if not caller.is_admin:
-            approvable = [key for key, value in await actions.restricted(session) if value.may_approve(caller)]
-            filters = replace(filters, seen_by=caller.id, approvable=tuple(approvable))
         found = await runs.listed(session, filters)
     return {"ok": True, "runs": [_shaped(run, version) for run in found]}
 
@@ -275,17 +266,6 @@ async def list_logs(
     async with services.database.read() as session:
         lines = await runs.logs(session, run_id, limit=limit, offset=offset)
     return {"ok": True, "runLogs": list[JsonValue](lines)}
-
-
-async def _causes(session: AsyncSession, cause: Cause) -> tuple[Link, ...]:
-    """The runs that led to the request, the first one first; as far as they are known."""
-    if cause.run_id is None:
-        return ()
-    try:
-        run = await runs.get(session, cause.run_id)
-    except NotFound:
-        return ()
-    return (*run.interlock.causes, Link(run=run.id, action=run.action.identifier))
 
 
 def _repeatable(

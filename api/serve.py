@@ -15,6 +15,7 @@ from api.services import ApiServices
 from domain.jq import Evaluator
 from runtime.clock import now
 from runtime.driver import RunDriver
+from runtime.explanations import Explainer
 from runtime.jq_pool import jq_pool
 from runtime.organization import Organization, wait_for_organization
 from runtime.settings import Settings
@@ -57,6 +58,7 @@ def api_services(
         tokens=Tokens(settings.keys.token_keys, settings.access_token_lifetime),
         vault=settings.keys.vault,
         now=now,
+        explain=Explainer(evaluate),
     )
 
 

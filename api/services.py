@@ -14,6 +14,7 @@ from domain import documents
 from domain.identifiers import RunId, new
 from domain.jq import Evaluator
 from runtime.driver import RunDriver
+from runtime.explanations import Explainer
 from runtime.keys import Vault
 from runtime.organization import Organization
 from runtime.settings import Settings
@@ -34,6 +35,7 @@ class ApiServices:
     tokens: Tokens
     vault: Vault
     now: Callable[[], datetime]
+    explain: Explainer
 
 
 class StrictRoute(APIRoute):

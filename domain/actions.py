@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StrictBool
 
 from domain import cron
 from domain.approvals import RequiredApproval
@@ -76,6 +76,13 @@ class Throttle(Written):
     """In which time. ISO 8601 (`PT1H`)."""
 
 
+class FormRules(Written):
+    """How strictly the form is taken."""
+
+    enforce_dataset: StrictBool = True
+    """Whether entities that inputs name have to exist for whoever asks, and to be among those their inputs offer."""
+
+
 class Limits(Written):
     """Our own section of an action; whoever does not know it does not miss it."""
 
@@ -86,6 +93,8 @@ class Limits(Written):
     debounce: Debounce | None = None
     """Only for automations, as is the next."""
     throttle: Throttle | None = None
+    form: FormRules | None = None
+    """Only for actions that people execute."""
 
 
 def _as_webhook_url(value: str) -> str:
@@ -155,6 +164,8 @@ class Definition(Verbatim):
             for name in ("debounce", "throttle"):
                 if getattr(self.interlock, name, None) is not None:
                     raise InvalidRequest(f"interlock.{name}: only automations can have it, and people start this one")
+        elif self.interlock and self.interlock.form:
+            raise InvalidRequest("interlock.form: automations have no form")
         elif isinstance(self.automation.event, ScheduleEvent):
             try:
                 cron.time_zone(self.automation.event.timezone)
@@ -208,6 +219,11 @@ class Definition(Verbatim):
     def approval_time_limit(self) -> timedelta | None:
         """How long a run waits for approval before it is DECLINED. None: for ever."""
         return self.interlock.approval.time_limit if self.interlock and self.interlock.approval else None
+
+    @property
+    def enforces_datasets(self) -> bool:
+        """Whether entities that inputs name have to exist, and to be among those their inputs offer."""
+        return self.interlock is None or self.interlock.form is None or self.interlock.form.enforce_dataset
 
     @property
     def run_time_limit(self) -> timedelta | None:

@@ -7,6 +7,9 @@ from typing import Literal
 from domain.models import Kept, Written
 from domain.times import Instant
 
+ASK_ATTEMPTS = 3
+"""How often it is tried to tell approvers that they are asked."""
+
 
 class RequiredApproval(Written):
     """`ANY`: one approver is enough. `ALL`: every one of them."""
@@ -53,6 +56,8 @@ class Decision(Kept):
     channel: Channel = Channel.API
     machine: bool = False
     """Said with the organization's own credentials, which decide for everyone."""
+    allowed_by: str | None = None
+    """Which list or policy let this person decide. None: not known, from before that was kept."""
     at: Instant
 
 

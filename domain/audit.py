@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from domain.changes import Outcome
 from domain.documents import Document
-from domain.events import maker_of
+from domain.events import maker_of, moment_of
 from domain.runs import Source
 
 
@@ -68,7 +68,7 @@ def record(change: Document, *, organization: str, only: Collection[str] = ()) -
         "trigger": {
             "by": maker_of(change, organization),
             "origin": change["origin"],
-            "at": change["at"],
+            "at": moment_of(change),
         },
         "context": _context(change["context"], placed=kind in _PLACED),
         "diff": {"before": change["before"], "after": change["after"]},

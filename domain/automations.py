@@ -146,6 +146,11 @@ async def judge(actions: Sequence[Action], change: Document, event: Document, ev
     return [_judgement(action, condition, judged) for action, condition in zip(actions, conditions, strict=True)]
 
 
+def listens(action: Action, change: Document) -> bool:
+    """Whether the event of an automation means the change."""
+    return _listens(action, change, key_of(change))
+
+
 async def _ask_alone(
     conditions: Sequence[JqCondition | None],
     answers: dict[str, Answer],

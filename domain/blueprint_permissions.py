@@ -1,7 +1,8 @@
 """Who may do what with the entities of a blueprint."""
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import Field, SerializerFunctionWrapHandler, StrictBool, model_serializer
 
@@ -22,10 +23,7 @@ _ABSENT = object()
 
 
 class Block(Lists):
-    """Who may do one thing. One hit is enough; where there is a policy, it decides alone.
-
-    To write, a block with a policy lets nobody but Admins through in this version.
-    """
+    """Who may do one thing. One hit is enough; where there is a policy, it decides alone."""
 
     roles: tuple[str, ...] = (ADMIN,)
     owned_by_team: bool = False
@@ -39,15 +37,25 @@ class Block(Lists):
         return document
 
     def allows(self, user: User, teams: Collection[str]) -> Answer:
-        """Whether the person may, with an entity of those teams."""
-        if self.policy is not None:
-            return Denied("it has a policy, and policies are not available yet for writing")
+        """Whether the lists let the person, with an entity of those teams; a policy is for others to ask."""
         answer = self.admit(user)
         if answer or not self.owned_by_team:
             return answer
         if shared := set(teams) & set(user.teams):
             return Allowed(f"ownedByTeam: the entity belongs to {', '.join(sorted(shared))}")
         return Denied(f"{answer.reason}, and no team of theirs owns the entity")
+
+
+class Judge(Protocol):
+    """Decides policies about what somebody wants to do with an entity: its catalog and its jq are settled."""
+
+    async def __call__(self, policy: Policy, user: User, entity: Entity) -> bool:
+        """Whether the policy lets the person.
+
+        Raises:
+            Unavailable: it cannot be decided now.
+        """
+        ...
 
 
 class EntityPermissions(Kept):
@@ -146,53 +154,89 @@ class BlueprintPermissionsPatch(Written):
     entities: EntityPermissionsPatch | None = None
 
 
-def refuse(permissions: BlueprintPermissions, caller: Caller, before: Entity | None, after: Entity | None) -> None:
+async def refuse(
+    permissions: BlueprintPermissions, caller: Caller, before: Entity | None, after: Entity | None, judge: Judge | None
+) -> None:
     """Nothing, if the caller may make `after` of `before`; None is an entity that is not there.
 
     Whoever may `update` may change everything; others need the block of each property and relation that changes. Of
-    a change it counts to whom the entity belonged before.
+    a change it counts what the entity was before, and to whom it belonged. Policies are asked of the judge, each once;
+    without one they let nobody through.
 
     Raises:
         Forbidden: the message names the blueprint, and each permission that is missing.
+        Unavailable: a policy cannot be decided now.
     """
-    known = after or before
+    known = before or after
     if caller.is_admin or known is None:
         return
-    parts = permissions.entities
+    parts, asking = permissions.entities, _Asking(caller, known, judge)
     if before is None:
-        missing = list(_missing(caller, known.team, {"register": parts.registering}))
+        missing = await asking.missing({"register": parts.registering})
     elif after is None:
-        missing = list(_missing(caller, before.team, {"unregister": parts.unregister}))
+        missing = await asking.missing({"unregister": parts.unregister})
     else:
-        missing = _missing_to_change(parts, caller, before, after)
+        missing = await _missing_to_change(parts, asking, before, after)
     if missing:
         raise Forbidden(f"{caller.name} lacks permissions of blueprint {known.blueprint!r}: {'; '.join(missing)}")
 
 
-def _missing_to_change(parts: EntityPermissions, caller: Caller, before: Entity, after: Entity) -> list[str]:
-    whole = list(_missing(caller, before.team, {"update": parts.update}))
+class _Asking:
+    """Whether blocks let the caller through with an entity; a policy that several have is asked once."""
+
+    def __init__(self, caller: Caller, entity: Entity, judge: Judge | None) -> None:
+        self._caller, self._entity, self._judge = caller, entity, judge
+        self._said: dict[str, Answer] = {}
+
+    async def missing(self, blocks: Mapping[str, Block | None]) -> list[str]:
+        """The first of the blocks that do not let them through, each with the reason."""
+        found: list[str] = []
+        for path, block in blocks.items():
+            if block is None:
+                found.append(f"entities.{path}, which nobody can be given: the blueprint does not declare it")
+            elif not (answer := await self._answer(block)):
+                found.append(f"entities.{path}: {answer.reason}")
+            if len(found) == MAX_PROBLEMS:
+                break
+        return found
+
+    async def any_allows(self, blocks: Iterable[Block]) -> bool:
+        """Whether one of the blocks lets them through; lists are looked at before policies are asked."""
+        for block in sorted(blocks, key=lambda block: block.policy is not None):
+            if await self._answer(block):
+                return True
+        return False
+
+    async def _answer(self, block: Block) -> Answer:
+        if self._caller.user is None:
+            return Denied("no person asks")
+        if block.policy is None:
+            return block.allows(self._caller.user, self._entity.team)
+        key = json.dumps(block.policy, sort_keys=True)
+        if key not in self._said:
+            self._said[key] = await self._decided(Policy.model_validate(block.policy), self._caller.user)
+        return self._said[key]
+
+    async def _decided(self, policy: Policy, user: User) -> Answer:
+        if self._judge is None:
+            return Denied("it has a policy, and there is nobody to ask it of")
+        if await self._judge(policy, user, self._entity):
+            return Allowed("its policy says so")
+        return Denied(f"its policy does not let {user.email}")
+
+
+async def _missing_to_change(parts: EntityPermissions, asking: _Asking, before: Entity, after: Entity) -> list[str]:
+    whole = await asking.missing({"update": parts.update})
     if not whole:
         return []
     of_properties = {json_path(["updateProperties", key]): block for key, block in parts.update_properties.items()}
     of_relations = {json_path(["updateRelations", key]): block for key, block in parts.update_relations.items()}
-    blocks: dict[str, Block | None] = {**of_properties, **of_relations}
+    blocks = {**of_properties, **of_relations}
     changing = [json_path(path) for path in _changing(before, after)]
     if not changing:  # whoever could change something of it may also write it as it is
-        refused = list(_missing(caller, before.team, blocks))
-        return whole if len(refused) == len(blocks) else []
-    refused = list(_missing(caller, before.team, {path: blocks.get(path) for path in changing}))
-    return [*whole, *refused[:MAX_PROBLEMS]] if refused else []
-
-
-def _missing(caller: Caller, teams: Collection[str], blocks: Mapping[str, Block | None]) -> Iterator[str]:
-    """The blocks that do not let the caller through, each with the reason."""
-    for path, block in blocks.items():
-        if block is None:
-            yield f"entities.{path}, which nobody can be given: the blueprint does not declare it"
-        elif caller.user is None:
-            yield f"entities.{path}"
-        elif not (answer := block.allows(caller.user, teams)):
-            yield f"entities.{path}: {answer.reason}"
+        return [] if await asking.any_allows(blocks.values()) else whole
+    refused = await asking.missing({path: blocks.get(path) for path in changing})
+    return [*whole, *refused] if refused else []
 
 
 def _changing(before: Entity, after: Entity) -> Iterator[list[str | int]]:

@@ -52,7 +52,7 @@ class CatalogMigration(Kept):
     run_id: str | None = None
     """The run that the deletions belong to."""
     caused_by: str | None = None
-    """The run that made somebody ask, and how many caused each other up to it, as `store.entities.Writer` has them."""
+    """The run that made somebody ask, and how many caused each other before it, as `domain.causes.Cause` has them."""
     depth: int = 0
     origin: str = "API"
     datasource: str = ""

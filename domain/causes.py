@@ -1,6 +1,7 @@
 """Causes: which run makes somebody change something, and how long the chain of runs is that led there."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from domain.runs import Run
 
@@ -22,3 +23,7 @@ class Cause:
     def next_depth(self) -> int:
         """How many runs caused each other before what it causes, itself included."""
         return self.depth + 1 if self.run_id else 0
+
+
+NO_RUN: Final = Cause()
+"""Somebody does it by themselves."""

@@ -7,6 +7,7 @@ from typing import Self, TypeAlias
 
 from pydantic import JsonValue
 
+from domain.causes import NO_RUN, Cause
 from domain.documents import Document
 from domain.identifiers import new
 from domain.runs import Run
@@ -103,6 +104,7 @@ class Change:
         at: datetime,
         by: str,
         origin: str,
+        cause: Cause = NO_RUN,
     ) -> Self:
         """The change of a resource; `before` is None when it was created, `after` when it was deleted."""
         return cls(
@@ -114,6 +116,8 @@ class Change:
             context=context,
             before=before,
             after=after,
+            depth=cause.next_depth,
+            caused_by=cause.run_id,
         )
 
     @classmethod
@@ -172,4 +176,8 @@ def key_of(change: Document) -> Key | None:
     """The key of a change that was recorded, from its document."""
     kind, context = str(change["resourceType"]), change["context"]
     of = context.get(_LISTENED_BY.get(kind, "")) if isinstance(context, dict) else None
-    return (kind, str(change["action"]), str(of)) if of and change["status"] == Outcome.SUCCESS else None
+    return (
+        (kind, str(change["action"]), str(of))
+        if of and change.get("status", Outcome.SUCCESS) == Outcome.SUCCESS
+        else None
+    )

@@ -157,6 +157,11 @@ class TemplateFault(InterlockError):
 
     code = "evaluate_invocation_method_error"
 
+    def __init__(self, message: str, *, overran: bool = False) -> None:
+        super().__init__(message)
+        self.overran = overran
+        """Whether a program in it ran into a limit."""
+
 
 class InvalidInvocation(InterlockError):
     """The rendered invocation method is not a valid one, e.g. its url is no URL any more."""

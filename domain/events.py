@@ -26,7 +26,7 @@ def event_of(change: Document, *, organization: str, action: Action | None = Non
         "id": change["id"],
         "action": change["action"],
         "resourceType": change["resourceType"],
-        "trigger": {"by": maker_of(change, organization), "origin": change["origin"], "at": _at(change)},
+        "trigger": {"by": maker_of(change, organization), "origin": change["origin"], "at": moment_of(change)},
         "context": context,
         "diff": {"before": before, "after": after},
     }
@@ -61,7 +61,7 @@ def _of_schedule(change: Document, _: Action | None) -> tuple[Document, JsonValu
     return {"actionIdentifier": _object(change["context"]).get("action")}, None, change["after"]
 
 
-def _at(change: Document) -> JsonValue:
+def moment_of(change: Document) -> JsonValue:
     """When it happened; for a timer the time it was set to, exactly as it was written."""
     if change["action"] == Happening.TIMER_EXPIRED:
         properties = _object(_object(change["after"]).get("properties"))

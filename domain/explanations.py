@@ -3,7 +3,11 @@
 from pydantic import JsonValue
 
 from domain.automations import Judgement, Outcome
-from domain.documents import Document
+from domain.documents import Document, canonical
+from domain.shapes import shortened
+
+LONGEST_VALUE = 2_000
+"""How many characters of the value of an expression are told; of more, its JSON is, cut to so many."""
 
 _BECAME = {
     Outcome.HELD: "It waits until nothing has happened to the same thing for a while",
@@ -25,9 +29,14 @@ def judged(judgement: Judgement) -> Document:
 def expressions(judgement: Judgement) -> list[JsonValue]:
     """Each expression of the condition, and what it said of the change."""
     return [
-        {"expression": one.expression, "value": one.value, "error": one.error, "holds": one.holds}
+        {"expression": one.expression, "value": _told(one.value), "error": one.error, "holds": one.holds}
         for one in judgement.expressions
     ]
+
+
+def _told(value: JsonValue) -> JsonValue:
+    text = canonical(value)
+    return value if len(text) <= LONGEST_VALUE else shortened(text, LONGEST_VALUE)
 
 
 def became(outcome: str, judgement: Judgement | None) -> str:
@@ -37,14 +46,13 @@ def became(outcome: str, judgement: Judgement | None) -> str:
     return _BECAME[Outcome(outcome)]
 
 
-def not_run(judgement: Judgement, *, listened: bool, pending: bool, paused: bool) -> str:
+def not_run(judgement: Judgement, *, listened: bool, pending: bool) -> str:
     """Why there is no run.
 
     Args:
         judgement: of the version that was current when the change was made, or of the current one.
         listened: whether it was published then, with an event that means the change.
         pending: whether it has still to be asked.
-        paused: whether it is paused now.
     """
     if pending:
         return "It has still to be asked"
@@ -53,6 +61,9 @@ def not_run(judgement: Judgement, *, listened: bool, pending: bool, paused: bool
         return f"It did not listen when this happened. {would}"
     if not judgement.fires:
         return judgement.why
-    if paused:
-        return "It was not asked: it is paused"
     return "It was not asked: it was paused, changed or unpublished before its turn came"
+
+
+def paused(reason: Document) -> str:
+    """Why there is no run of an automation that is paused; its condition is not asked, it may be what paused it."""
+    return f"It is paused: {reason['reason']}"

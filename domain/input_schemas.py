@@ -210,6 +210,8 @@ def _text(kind: ValidationErrorKind) -> str:
     match kind:
         case ValidationErrorKind.Type(types):
             return f"must be {' or '.join(types)}"
+        case ValidationErrorKind.Enum([]):
+            return "has no options to choose from"
         case ValidationErrorKind.Enum(options):
             more = ", …" if len(options) > _LISTED else ""
             return f"must be one of {', '.join(_written(item, 80) for item in options[:_LISTED])}{more}"

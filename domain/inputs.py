@@ -99,13 +99,13 @@ class Input(Verbatim):
         Arrays of numbers and booleans may carry theirs in `items.default`, where one client writes it.
         """
         if self.default is not None or self.type != "array":
-            return self.default
+            return None if is_jq(self.default) else self.default
         items = self.document.get("items")
         inner = items.get("default") if isinstance(items, dict) else None
         return inner if isinstance(inner, list) else None
 
 
-class Title(Closed):
+class Title(Verbatim):
     """A heading between inputs."""
 
     title: Annotated[str, _between(1, 140)]
@@ -113,7 +113,7 @@ class Title(Closed):
     visible: OrJq[bool | None] = None
 
 
-class Step(Closed):
+class Step(Verbatim):
     """One page of the form. Paging only: what is validated is the union of all inputs."""
 
     title: str
@@ -143,9 +143,14 @@ class UserInputs(Verbatim):
 
     @property
     def statically_required(self) -> set[str]:
-        """The inputs that have to be there; one that is never visible cannot be demanded."""
+        """The inputs that have to be there; one that is never visible, or only on hidden pages, cannot be demanded."""
         names = self.required if isinstance(self.required, list) else []
-        return {name for name in names if name not in self.properties or self.properties[name].visible is not False}
+        return {name for name in names if name not in self.properties or not self.is_hidden(name)}
+
+    def is_hidden(self, name: str) -> bool:
+        """Whether nobody sees the input: it is never visible itself, or is only on pages that never are."""
+        pages = [step.visible for step in self.steps or () if name in (step.order or ())]
+        return self.properties[name].visible is False or (bool(pages) and all(page is False for page in pages))
 
 
 def refuse_faults(form: UserInputs) -> None:
@@ -204,7 +209,12 @@ def _faults_of_input(each: Input, at: str) -> Iterator[str]:
 
 def dynamic_parts(form: UserInputs) -> list[str]:
     """The paths of everything that jq computes, wherever in the form it is."""
-    return [json_path(path) for path in _dynamic(form.document, ())]
+    return [json_path(path) for path in dynamic_paths(form)]
+
+
+def dynamic_paths(form: UserInputs) -> list[tuple[str | int, ...]]:
+    """The same paths, as keys and indices from the root of the form."""
+    return list(_dynamic(form.document, ()))
 
 
 def _dynamic(value: JsonValue, path: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
@@ -233,13 +243,14 @@ def checked(form: UserInputs, values: Document) -> Document:
     if dynamic := dynamic_parts(form):
         reason = "is dynamic (jqQuery), and this version evaluates static forms only"
         raise InvalidInputs(*(f"{path} {reason}" for path in dynamic[:MAX_PROBLEMS]))
-    filled = _with_defaults(form, values)
-    if faults := list(dict.fromkeys(islice(_violations(form, filled), MAX_PROBLEMS))):
+    filled = with_defaults(form, values)
+    if faults := list(dict.fromkeys(islice((text for _, text in violations(form, filled)), MAX_PROBLEMS))):
         raise InvalidInputs(*faults)
     return filled
 
 
-def _with_defaults(form: UserInputs, values: Document) -> Document:
+def with_defaults(form: UserInputs, values: Document) -> Document:
+    """The values with static defaults, declared inputs first and in the order of the form; nothing is validated."""
     filled: Document = {}
     for name, each in form.properties.items():
         sent = values.get(name)
@@ -249,14 +260,16 @@ def _with_defaults(form: UserInputs, values: Document) -> Document:
     return filled | {name: value for name, value in values.items() if name not in form.properties}
 
 
-def _violations(form: UserInputs, filled: Document) -> Iterator[str]:
+def violations(form: UserInputs, filled: Document) -> Iterator[tuple[str, str]]:
+    """What does not hold of values that have their defaults: the input, and `<path> <problem>`. The form is static."""
     demanded = form.statically_required
     for name, each in form.properties.items():
         if name not in filled:
             if name in demanded:
-                yield f"/{name} is required"
+                yield name, f"/{name} is required"
         elif isinstance(each.encryption, ClientSide):
             if problem := sealed_problem(filled[name], each.encryption):
-                yield f"/{name} {problem}"
+                yield name, f"/{name} {problem}"
         else:
-            yield from problems(schema(each.document), filled[name], at=f"/{name}", secret=each.encryption is not None)
+            found = problems(schema(each.document), filled[name], at=f"/{name}", secret=each.encryption is not None)
+            yield from ((name, text) for text in found)

@@ -1,8 +1,12 @@
-"""Who may execute an action and who may approve its runs."""
+"""Who may execute an action and who may approve its runs.
 
-from collections.abc import Iterable
+Where there is no policy, the lists decide. Where there is one it decides, and the lists only say who sees the action or
+the runs; whom they hide an action from cannot execute it, whatever the policy says.
+"""
+
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field, StrictBool, field_serializer
 
@@ -37,6 +41,18 @@ class Denied:
 Answer = Allowed | Denied
 
 
+class Names(Protocol):
+    """What a policy says about who may approve; `domain.policies.Said` is one."""
+
+    def names(self, user: User) -> bool:
+        """Whether it names the person."""
+        ...
+
+    def in_words(self) -> str:
+        """How it came to it."""
+        ...
+
+
 class Lists(Kept):
     """Roles, people and teams. One hit in any of them is enough; role names match in any case."""
 
@@ -49,6 +65,11 @@ class Lists(Kept):
     @field_serializer("roles", "users", "teams")
     def _sorted(self, names: tuple[str, ...]) -> list[str]:
         return sorted(names)
+
+    @property
+    def rule(self) -> "Policy | None":
+        """The policy, to be asked."""
+        return None if self.policy is None else Policy.model_validate(self.policy)
 
     def admit(self, user: User) -> Answer:
         """Whether a list names the person."""
@@ -85,11 +106,12 @@ class Permissions(Kept):
     approve: ApproveLists = Field(default_factory=ApproveLists)
 
     def may_execute(self, caller: Caller, entity_teams: Iterable[str] = ()) -> Answer:
-        """Whether the caller may execute the action. The organization's own credentials always may."""
+        """Whether the lists let the caller execute the action; where there is a policy, it has to be asked as well.
+
+        The organization's own credentials always may.
+        """
         if caller.user is None:
             return Allowed("the organization's credentials execute everything")
-        if self.execute.policy is not None:
-            return Denied("its execute permissions have a policy, and policies are not available yet")
         answer = self.execute.admit(caller.user)
         if answer or not self.execute.owned_by_team:
             return answer
@@ -97,31 +119,37 @@ class Permissions(Kept):
             return Allowed(f"ownedByTeam: the entity belongs to {_words(shared)}")
         return Denied(f"{answer.reason}, and no team of theirs owns the entity")
 
-    def may_approve(self, caller: Caller) -> Answer:
-        """Whether the caller may decide about runs that wait for approval. The organization's credentials may."""
+    def may_approve(self, caller: Caller, said: "Names | None" = None) -> Answer:
+        """Whether the caller may decide about a run that waits for approval. The organization's credentials may.
+
+        `said` is what the policy says about the run when the caller is judged; without it nobody passes a policy.
+        """
         if caller.user is None:
             return Allowed("the organization's credentials approve everything")
-        if self.approve.policy is not None:
-            return Denied("its approve permissions have a policy, and policies are not available yet")
-        return self.approve.admit(caller.user)
+        if self.approve.policy is None:
+            return self.approve.admit(caller.user)
+        if said is None:
+            return Denied("its approve permissions have a policy, which was not asked")
+        if said.names(caller.user):
+            return Allowed(f"the approve policy names {caller.user.email}")
+        return Denied(f"the approve policy does not name {caller.user.email}: {said.in_words()}")
 
-    def require_approve(self, caller: Caller) -> None:
-        """Refuse a caller who may not approve.
+    def shows_runs(self, caller: Caller, asked: Collection[str] = ()) -> bool:
+        """Whether who sees only the runs they may approve sees one; `asked` were to approve it when it was made."""
+        if caller.user is None or self.approve.admit(caller.user):
+            return True
+        return self.approve.policy is not None and caller.id in asked
+
+    def require_approve(self, caller: Caller, said: "Names | None" = None) -> Allowed:
+        """By which rule the caller may approve.
 
         Raises:
-            Forbidden: says which lists were looked at.
+            Forbidden: says which lists were looked at, or what the policy said.
         """
-        if not (answer := self.may_approve(caller)):
+        answer = self.may_approve(caller, said)
+        if isinstance(answer, Denied):
             raise Forbidden(f"You are not permitted to approve runs of this action: {answer.reason}")
-
-    def require_execute(self, caller: Caller, entity_teams: Iterable[str] = ()) -> None:
-        """Refuse a caller who may not execute.
-
-        Raises:
-            Forbidden: says which lists were looked at.
-        """
-        if not (answer := self.may_execute(caller, entity_teams)):
-            raise Forbidden(f"You are not permitted to execute this action: {answer.reason}")
+        return answer
 
     def scope(self, identifier: str, caller: Caller) -> str | None:
         """What lets the caller execute the action, as one of the strings of `/v1/auth/permissions`.
@@ -133,10 +161,6 @@ class Permissions(Kept):
         if caller.user and self.may_execute(caller, caller.user.teams):
             return f"execute:team_entities:actions:{identifier}"
         return None
-
-    def approvers(self, users: Iterable[User]) -> list[User]:
-        """Everybody the approve lists name; nobody where a policy decides."""
-        return [user for user in users if self.approve.policy is None and self.approve.admit(user)]
 
     def patched(self, patch: "PermissionsPatch") -> "Permissions":
         """With the named parts replaced, whole lists at a time; parts that are not named stay."""

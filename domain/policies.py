@@ -1,27 +1,83 @@
 """Policies: queries over the catalog, and conditions in jq over what they find, that decide for one person.
 
-A query that cannot be rendered or asked is as if it were not there: `.results.<name>` is null. A condition that fails
-says nothing. One that says exactly `true` is enough.
+A query that cannot be rendered or asked is as if it were not there: `.results.<name>` is null. With `fail_closed` it
+makes the policy say no instead. A condition that fails says nothing. To execute, one that is exactly `true` is enough;
+to approve, conditions say the email addresses of those who may.
 """
 
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from pydantic import JsonValue
 
 from domain import rules
-from domain.documents import Document
+from domain.actions import Action
+from domain.documents import Document, canonical
 from domain.errors import InvalidRequest, TemplateFault
-from domain.jq import Evaluator, Value
-from domain.permissions import Policy
+from domain.jq import Evaluator, Failed, Outcome, Value
+from domain.permissions import PermissionsPatch, Policy
 from domain.rule_values import Query
-from domain.shapes import json_path
+from domain.rulings import ConditionAnswer, QueryAnswer, Ruling
+from domain.runs import Run
+from domain.shapes import MAX_PROBLEMS, json_path, shortened
 from domain.templating import Template
 from domain.users import User
 
 MOST_FOUND: Final = 1_000
 """How many entities conditions see of one query."""
+
+_LONGEST: Final = 200
+"""How much of a value, a condition or a reason is told."""
+_OF_THE_REQUESTER: Final = re.compile(r"\.trigger(?:\.by)?\.user\b")
+_OF_WHOM: Final = re.compile(r"\buser\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a policy says in one context, and how it came to it."""
+
+    queries: tuple[QueryAnswer, ...]
+    conditions: tuple[ConditionAnswer, ...]
+    permits: bool
+    """Whether a condition says exactly `true`."""
+    emails: frozenset[str]
+    """Whom conditions name, in lower case: the union of all their arrays of texts."""
+    closed: bool = False
+    """Whether it says no because a query failed."""
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Why queries could not be asked, by name."""
+        return {one.query: one.failed for one in self.queries if one.failed is not None}
+
+    def names(self, user: User) -> bool:
+        """Whether a condition names the person."""
+        return user.email.casefold() in self.emails
+
+    def ruling(self, rule: str, *, allowed: bool, why: str) -> Ruling:
+        """The same, as what decided in one place."""
+        return Ruling(rule=rule, allowed=allowed, why=why, queries=self.queries, conditions=self.conditions)
+
+    def in_words(self) -> str:
+        """What each condition said and each query found, for whoever was refused."""
+        if self.closed:
+            return "a query of the policy failed, and this deployment lets nobody through then: " + self._queries()
+        said = ", ".join(
+            f"condition {shortened(one.condition, _LONGEST)!r} "
+            + (f"failed: {one.failed}" if one.failed is not None else f"is {one.value or 'without an answer'}")
+            for one in self.conditions
+        )
+        return f"{said}; {self._queries()}"
+
+    def _queries(self) -> str:
+        return ", ".join(
+            f"query {one.query!r} "
+            + (f"could not be asked: {one.failed}" if one.failed is not None else f"found {one.found}")
+            for one in self.queries
+        )
 
 
 def faults(policy: Policy, path: list[str | int]) -> Iterator[str]:
@@ -33,6 +89,23 @@ def faults(policy: Policy, path: list[str | int]) -> Iterator[str]:
             at = json_path([*path, "queries", name])
             said = str(refusal)
             yield f"{at}: {said}" if said.startswith("the query") else f"{at}.{said}"
+
+
+def require_askable(patch: PermissionsPatch) -> None:
+    """Nothing, if the policies in the request can be asked.
+
+    Raises:
+        InvalidRequest: names each query that cannot, by JSON path.
+    """
+    parts = {"execute": patch.execute, "approve": patch.approve}
+    found = [
+        fault
+        for key, part in parts.items()
+        if part is not None and part.policy is not None
+        for fault in faults(part.policy, [key, "policy"])
+    ]
+    if found:
+        raise InvalidRequest("; ".join(found[:MAX_PROBLEMS]))
 
 
 def context(user: User, entity: Document | None = None, **more: JsonValue) -> Document:
@@ -70,13 +143,88 @@ async def queries(
     return found, failed
 
 
-async def permits(
-    policy: Policy, seen: Document, results: Mapping[str, JsonValue], evaluate: Evaluator, *, at: datetime
-) -> bool:
-    """Whether a condition says so, of what the queries have found: `{"entities": [...]}` by name.
+def of_run(run: Run, action: Action, blueprint: Document | None, user: User) -> Document:
+    """What the policies of an action see of one of its runs, when this person is judged.
+
+    Secret inputs are ciphertext there, as in the run.
+    """
+    trigger = run.interlock.trigger
+    by = trigger.get("by")
+    return context(
+        user,
+        run.interlock.entity,
+        inputs=run.properties,
+        trigger={**trigger, "user": by.get("user") if isinstance(by, dict) else None},
+        action=action.echo(),
+        blueprint=blueprint,
+    )
+
+
+def asks_who(policy: Policy) -> bool:
+    """Whether what the policy says may differ from person to person; the requester is the same for all."""
+    programs = [*policy.conditions, *_programs(list(policy.queries.values()))]
+    return any(_OF_WHOM.search(_OF_THE_REQUESTER.sub("", program)) for program in programs)
+
+
+async def said(
+    policy: Policy,
+    seen: Document,
+    results: Mapping[str, JsonValue],
+    failed: Mapping[str, str],
+    evaluate: Evaluator,
+    *,
+    at: datetime,
+    fail_closed: bool = False,
+) -> Said:
+    """What the policy says, of what the queries have found (`{"entities": [...]}` by name) and why others failed.
 
     Raises:
-        Unavailable: no process could be had to evaluate them.
+        Unavailable: no process could be had to evaluate its conditions.
     """
     outcomes = await evaluate(policy.conditions, {**seen, "results": dict(results)}, now=at)
-    return any(isinstance(outcome, Value) and outcome.value is True for outcome in outcomes)
+    values = [outcome.value for outcome in outcomes if isinstance(outcome, Value)]
+    closed = fail_closed and bool(failed)
+    return Said(
+        queries=tuple(_answer(name, results, failed) for name in policy.queries),
+        conditions=tuple(map(_condition, policy.conditions, outcomes)),
+        permits=not closed and any(value is True for value in values),
+        emails=frozenset[str]() if closed else frozenset(_emails(values)),
+        closed=closed,
+    )
+
+
+def _answer(name: str, results: Mapping[str, JsonValue], failed: Mapping[str, str]) -> QueryAnswer:
+    if name in failed:
+        return QueryAnswer(query=name, failed=shortened(failed[name], _LONGEST))
+    result = results.get(name)
+    entities = result.get("entities") if isinstance(result, dict) else None
+    return QueryAnswer(query=name, found=len(entities) if isinstance(entities, list) else 0)
+
+
+def _condition(condition: str, outcome: Outcome) -> ConditionAnswer:
+    if isinstance(outcome, Failed):
+        return ConditionAnswer(condition=condition, failed=shortened(outcome.reason, _LONGEST))
+    value = shortened(canonical(outcome.value), _LONGEST) if isinstance(outcome, Value) else None
+    return ConditionAnswer(condition=condition, value=value)
+
+
+def _emails(values: list[JsonValue]) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, list):
+            yield from (one.casefold() for one in value if isinstance(one, str))
+
+
+def _programs(value: JsonValue) -> Iterator[str]:
+    """Every text with a template in it, and every mark of an operand that is about the person."""
+    if isinstance(value, str):
+        if "{{" in value:
+            yield value
+    elif isinstance(value, list):
+        for one in value:
+            yield from _programs(one)
+    elif isinstance(value, dict):
+        if "context" in value:
+            yield "user"
+        for key, one in value.items():
+            yield from _programs(key)
+            yield from _programs(one)

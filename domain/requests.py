@@ -1,6 +1,6 @@
 """From a request to a run: what must hold before one is recorded."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,13 +11,15 @@ from domain.actions import Action
 from domain.approvals import is_required
 from domain.automations import chain_in_words
 from domain.documents import Document
-from domain.errors import EntityFailsCondition, Forbidden, MissingEntity, NotSelfService
+from domain.errors import EntityFailsCondition, Forbidden, InvalidInputs, MissingEntity, NotSelfService
+from domain.forms import Evaluated
 from domain.identifiers import RunId
 from domain.models import Written
 from domain.permissions import Permissions
+from domain.rulings import Ruling
 from domain.runs import Driving, Link, Ref, Run, RunStatus, Source
 from domain.times import iso
-from domain.users import Caller, User
+from domain.users import Caller
 
 MAX_DEPTH = 20
 """How many runs may cause each other before the chain is stopped."""
@@ -66,38 +68,59 @@ class Circumstances:
     run_id: RunId
     client_secret: str
     """The organization's; secret inputs are encrypted with it before anything else sees them."""
-    people: Iterable[User] = ()
-    """Everybody, where somebody has to approve."""
     impersonated_by: str | None = None
     depth: int = 0
     causes: tuple[Link, ...] = ()
     """The runs that led to the request, the first one first; as far as they are known."""
     target: Target | None = None
     """None where the action runs on no entity, or the request names none."""
+    form: Evaluated | None = None
+    """The form for these inputs. None: it is evaluated here, and refused if jq computes anything of it."""
 
 
-def requested(action: Action, permissions: Permissions, request: RunRequest, given: Circumstances) -> Run:
-    """The run this request asks for, not recorded yet; its invocation method is not rendered yet.
+def admitted(action: Action, permissions: Permissions, request: RunRequest, given: Circumstances) -> Iterator[Ruling]:
+    """What lets the caller ask, as far as it does not depend on inputs; the last one is what refuses, before it does.
 
     Raises:
-        NotSelfService, MissingEntity, Forbidden, EntityFailsCondition, InvalidInputs: in this order.
+        NotSelfService, MissingEntity, Forbidden, EntityFailsCondition: in this order.
+    """
+    if action.definition.user_inputs is None:
+        raise NotSelfService(f"Action {action.identifier!r} is an automation: only its event starts it")
+    target = given.target
+    if action.needs_entity and target is None:
+        raise MissingEntity(f"Action {action.identifier!r} runs on an entity of {action.blueprint!r}: name it")
+    answer = permissions.may_execute(given.caller, target.teams if target else ())
+    yield Ruling(rule="execute", allowed=bool(answer), why=answer.reason)
+    if not answer:
+        raise Forbidden(f"You are not permitted to execute this action: {answer.reason}")
+    if given.depth > MAX_DEPTH:
+        chain = chain_in_words(given.causes, action.identifier)
+        why = f"This run would be number {given.depth} in a chain of runs that cause each other: {chain}"
+        yield Ruling(rule="depth", allowed=False, why=why)
+        raise Forbidden(why)
+    condition = action.definition.condition
+    if target and condition and condition.rules:
+        meets = "meets" if target.meets_condition else "does not meet"
+        why = f"Entity {request.entity!r} {meets} the condition of action {action.identifier!r}"
+        yield Ruling(rule="condition", allowed=target.meets_condition, why=why)
+        if not target.meets_condition:
+            raise EntityFailsCondition(why)
+
+
+def requested(action: Action, request: RunRequest, given: Circumstances) -> Run:
+    """The run that an admitted request asks for, not recorded yet; its invocation method is not rendered yet.
+
+    Who has to approve it is not in it yet, either.
+
+    Raises:
+        NotSelfService, InvalidInputs: in this order.
     """
     definition = action.definition
     form = definition.user_inputs
     if form is None:
         raise NotSelfService(f"Action {action.identifier!r} is an automation: only its event starts it")
     target = given.target
-    if action.needs_entity and target is None:
-        raise MissingEntity(f"Action {action.identifier!r} runs on an entity of {action.blueprint!r}: name it")
-    permissions.require_execute(given.caller, target.teams if target else ())
-    if given.depth > MAX_DEPTH:
-        chain = chain_in_words(given.causes, action.identifier)
-        raise Forbidden(f"This run would be number {given.depth} in a chain of runs that cause each other: {chain}")
-    if target and not target.meets_condition:
-        raise EntityFailsCondition(
-            f"Entity {request.entity!r} does not meet the condition of action {action.identifier!r}"
-        )
-    values = inputs.checked(form, request.properties)
+    values = _held(given.form) if given.form else inputs.checked(form, request.properties)
     values = encryption.encrypted(definition.encrypted_inputs, values, client_secret=given.client_secret)
     required = definition.required_approval or False
     waits = is_required(required)
@@ -119,7 +142,6 @@ def requested(action: Action, permissions: Permissions, request: RunRequest, giv
         interlock=Driving(
             action_version=action.version,
             trigger=contexts.trigger_of(given.caller, action, source=Source.API, at=iso(given.at)),
-            approvers=tuple(user.id for user in permissions.approvers(given.people)) if waits else (),
             approval_time_limit=definition.approval_time_limit,
             run_time_limit=definition.run_time_limit,
             backend=str(definition.invocation_method["type"]),
@@ -128,3 +150,9 @@ def requested(action: Action, permissions: Permissions, request: RunRequest, giv
             entity=target.entity if target else None,
         ),
     )
+
+
+def _held(form: Evaluated) -> Document:
+    if form.faults:
+        raise InvalidInputs(*form.faults)
+    return form.values

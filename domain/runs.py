@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, field_validator, model_serializer
 
@@ -76,6 +76,14 @@ class Link(Kept):
     """The identifier of the action it executed."""
 
 
+class Asked(Kept):
+    """People who were asked to decide: when, and by which channel."""
+
+    user_ids: tuple[str, ...]
+    channel: Literal["email", "webhook"]
+    at: Instant
+
+
 class Driving(Kept):
     """What the run's workflow needs to know; our own addition to the run object."""
 
@@ -85,6 +93,8 @@ class Driving(Kept):
     """Who asked, how and when, as templates see it."""
     approvers: tuple[str, ...] = ()
     """The user ids asked when the run was made."""
+    asked: tuple[Asked, ...] = ()
+    """Who of them was told of it, and how; a webhook is told for all."""
     approval_time_limit: Duration | None = None
     """How long the run waits for a verdict before it is DECLINED. None: for ever."""
     run_time_limit: Duration | None = None
@@ -234,6 +244,13 @@ class Run(Kept):
                 reason = f"Declined by {decision.name}" + (f": {decision.description}" if decision.description else "")
                 return self.moved(RunStatus.DECLINED, at=decision.at, by=decision.user_id, summary=reason, **said)
         return self.changed(at=decision.at, by=decision.user_id, **said)
+
+    def told(self, asked: Asked) -> Self:
+        """Once people were asked to decide about it; the very same run if it has ended."""
+        if self.status.is_terminal:
+            return self
+        driving = self.interlock.model_copy(update={"asked": (*self.interlock.asked, asked)})
+        return self.changed(at=asked.at, by=PLATFORM, interlock=driving)
 
     def undecided(self, *, at: datetime, by: str) -> Self:
         """DECLINED because nobody decided in time; the very same run if somebody did."""

@@ -223,7 +223,7 @@ class _Renderer:
             return MASK, MASK
         outcome = outcomes[slot.program]
         if isinstance(outcome, Overran):
-            raise TemplateFault(f"The template {slot.source} cannot be evaluated: {outcome.reason}")
+            raise TemplateFault(f"The template {slot.source} cannot be evaluated: {outcome.reason}", overran=True)
         if isinstance(outcome, Failed):
             # What jq says may quote the values it was given.
             reason = "" if slot.secret else f": {outcome.reason}"

@@ -10,6 +10,7 @@ It says `.` once when it is ready. It ends when the socket does, so it never out
 """
 
 import json
+import random
 import re
 import resource
 import signal
@@ -17,7 +18,6 @@ import socket
 import struct
 import sys
 import time
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,7 +37,10 @@ PREFIX: Final = (
 # The empty line ends a comment that was continued with a backslash.
 EXACT: Final = "\n\n| tojson"
 
-CACHED: Final = 1024
+CACHED: Final = 3 / 16
+"""Of the memory that programs may take, how much is for those that are compiled; enough for thousands of them."""
+_EACH, _PER_CHARACTER = 16 * 2**10, 32
+"""What a compiled program takes, as it was measured."""
 # Some fractions look like it, too: they are asked again in vain, which is cheaper than a pattern that knows better.
 LONG_INTEGER: Final = re.compile(rb"[1-9][0-9]{15}")
 NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -52,22 +55,40 @@ class Refused(Exception):
 
 
 class Programs:
-    """Compiled programs, the least recently used forgotten first."""
+    """Compiled programs. Where there are too many, any of them is forgotten.
 
-    def __init__(self) -> None:
-        self._cache: OrderedDict[str, Any] = OrderedDict()
+    Programs are asked for in turns, all conditions for each change, so the one that was not used for the longest time
+    would always be the one that is needed next.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._cache: dict[str, Any] = {}
+        self._texts: list[str] = []
+        self.size = 0
+        """How many bytes they take, by estimate."""
 
     def compiled(self, text: str) -> Any:
         """The program, compiled; what does not compile is remembered, too."""
-        if text in self._cache:
-            self._cache.move_to_end(text)
-        else:
-            self._cache[text] = self._compile(text)
-            if len(self._cache) > CACHED:
-                self._cache.popitem(last=False)
-        if isinstance(self._cache[text], Refused):
-            raise self._cache[text]
-        return self._cache[text]
+        program = self._cache.get(text)
+        if program is None:
+            program = self._compile(text)
+            self._remember(text, program)
+        if isinstance(program, Refused):
+            raise program
+        return program
+
+    def _remember(self, text: str, program: Any) -> None:
+        if _cost(text) > self._most // 4:
+            return  # too much would be forgotten for it
+        while self.size + _cost(text) > self._most:
+            place = random.randrange(len(self._texts))  # noqa: S311 - nothing to guess
+            forgotten, self._texts[place] = self._texts[place], self._texts[-1]
+            del self._texts[-1], self._cache[forgotten]
+            self.size -= _cost(forgotten)
+        self._cache[text] = program
+        self._texts.append(text)
+        self.size += _cost(text)
 
     @staticmethod
     def _compile(text: str) -> Any:
@@ -110,6 +131,10 @@ class Programs:
             return _json(_integral(value))
         except (ValueError, RecursionError, Refused):
             return rounded
+
+
+def _cost(text: str) -> int:
+    return _EACH + _PER_CHARACTER * len(text)
 
 
 def _json(value: object) -> bytes:
@@ -168,7 +193,7 @@ def main(seconds: float, memory: int, output: int, total_output: int) -> None:
     small = _address_space()
     if small:
         resource.setrlimit(resource.RLIMIT_AS, (small + memory, small + memory))
-    programs = Programs()
+    programs = Programs(int(memory * CACHED))
     with socket.socket(fileno=0) as peer, peer.makefile("rb") as stream:
         peer.sendall(b".")
         while len(lengths := stream.read(8)) == 8:
@@ -181,7 +206,7 @@ def main(seconds: float, memory: int, output: int, total_output: int) -> None:
                 left -= len(encoded)
                 peer.sendall(kind + struct.pack(">I", len(encoded)) + encoded)
             _allow(0)
-            grown = small and _address_space() > small + memory // 4
+            grown = small and _address_space() - programs.size > small + memory // 4
             peer.sendall(b"!" if grown else b".")
             if grown:
                 return

@@ -8,7 +8,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -17,6 +25,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from domain.smtp import SmtpServer, mailbox
 from runtime import keys
 
 PREFIX = "INTERLOCK_"
@@ -47,6 +56,16 @@ def _long_enough(key: SecretStr) -> SecretStr:
     if len(key.get_secret_value()) < keys.SHORTEST:
         raise ValueError(f"must have at least {keys.SHORTEST} characters")
     return key
+
+
+def _smtp(url: SecretStr) -> SecretStr:
+    SmtpServer.parse(url.get_secret_value())
+    return url
+
+
+def _mailbox(text: str) -> str:
+    mailbox(text)
+    return text
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
@@ -121,11 +140,20 @@ class Settings(BaseSettings):
     own_api_aliases: Words = ()
     """Other addresses under which backends know our own API, e.g. `https://api.example.com`."""
 
+    smtp_url: Annotated[SecretStr, AfterValidator(_smtp)] | None = None
+    """The SMTP server that takes our emails, `smtp://user:password@host:587`. Without one there are no emails."""
+
+    smtp_from: Annotated[str, AfterValidator(_mailbox)] | None = Field(default=None, validate_default=True)
+    """Who emails are from, e.g. `Interlock <interlock@example.com>`."""
+
     automation_runs_per_minute: Positive = 10_000
     """How many runs one automation may start in a minute. Past it, it is paused until an Admin resumes it."""
 
     automation_recurrences_per_minute: Positive = 300
-    """The same for runs that it causes itself, or that are about what it has just run for."""
+    """The same for runs that it causes itself, and for those of one entity or run."""
+
+    policy_fail_closed: bool = False
+    """Whether a policy says no when one of its queries failed. Otherwise conditions see null for what it would find."""
 
     jq_processes: Positive = 2
     """How many processes evaluate jq."""
@@ -192,6 +220,13 @@ class Settings(BaseSettings):
     @classmethod
     def _any_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("smtp_from")
+    @classmethod
+    def _with_server(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and info.data.get("smtp_url") is not None:
+            raise ValueError(f"must say who emails are from, because {PREFIX}SMTP_URL is set")
+        return value
 
     @field_validator("public_url")
     @classmethod

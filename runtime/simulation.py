@@ -19,7 +19,7 @@ from runtime.settings import Settings
 LONGEST = timedelta(seconds=20)
 """How long a simulation takes at most; templates and conditions may be slow."""
 LARGEST = 16 * 2**20
-"""How many characters of payloads it answers with at most."""
+"""How many characters it answers with, give or take the last result."""
 OVERRUNS = 3
 """After how many conditions in a row that overrun it ends: they would pause the automation."""
 
@@ -68,7 +68,7 @@ class Simulator:
             result = await self._result(action, past, judgement)
             results.append(result)
             fired += judgement.fires
-            size += len(canonical(result.get("payload")))
+            size += len(canonical(result))
             overran = overran + 1 if judgement.overran else 0
             stopped = self._enough(begun, size, overran)
             if stopped:
@@ -80,7 +80,7 @@ class Simulator:
             return f"its condition overran {overran} times in a row, which would pause the automation"
         if self.now() - begun > LONGEST:
             return f"it took longer than {LONGEST.total_seconds():.0f} seconds"
-        return f"the payloads are larger than {LARGEST} characters together" if size > LARGEST else None
+        return f"the answer is larger than {LARGEST} characters" if size > LARGEST else None
 
     async def _result(self, action: Action, past: Past, judgement: Judgement) -> Document:
         change, event = past.change, past.event

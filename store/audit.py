@@ -13,21 +13,12 @@ from domain.audit import FOR_EVERYBODY, Resource
 from domain.changes import Outcome
 from domain.documents import Document
 from domain.runs import RunStatus
-from store import runs
-from store.automation_tables import FiringRow, HeldChangeRow, PendingChangeRow
+from store.automation_tables import AutomationWriteRow, FiringRow, HeldChangeRow, PendingChangeRow
 from store.database import Database
+from store.run_visibility import Viewer, visible_to
 from store.tables import ChangeRow, RunRow
 
 _BATCH = 500
-
-
-@dataclass(frozen=True)
-class Viewer:
-    """Somebody who may not see everything."""
-
-    id: str
-    approvable: tuple[str, ...]
-    """The ids of actions whose runs only some may see, and this person may."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +92,12 @@ async def purge(database: Database, *, before: datetime) -> int:
     total = 0
     while True:
         async with database.write() as session:
-            purged = delete(ChangeRow).where(col(ChangeRow.sequence).in_(old)).returning(col(ChangeRow.id))
-            deleted = [row[0] for row in await session.exec(purged)]
-            await session.exec(delete(FiringRow).where(col(FiringRow.change_id).in_(deleted)))
+            both = col(ChangeRow.id), col(ChangeRow.sequence)
+            purged = delete(ChangeRow).where(col(ChangeRow.sequence).in_(old)).returning(*both)
+            deleted = [(change_id, sequence) for change_id, sequence in await session.exec(purged)]
+            ids, sequences = [one for one, _ in deleted], [one for _, one in deleted]
+            await session.exec(delete(FiringRow).where(col(FiringRow.change_id).in_(ids)))
+            await session.exec(delete(AutomationWriteRow).where(col(AutomationWriteRow.sequence).in_(sequences)))
         total += len(deleted)
         if len(deleted) < _BATCH:
             return total
@@ -124,9 +118,7 @@ def _awaited() -> ColumnElement[bool]:
 
 
 def _seen(viewer: Viewer) -> ColumnElement[bool]:
-    visible = sa.exists().where(
-        col(RunRow.id) == col(ChangeRow.run_id), runs.visible_to(viewer.id, approvable=viewer.approvable)
-    )
+    visible = sa.exists().where(col(RunRow.id) == col(ChangeRow.run_id), visible_to(viewer))
     return and_(
         col(ChangeRow.status) == Outcome.SUCCESS,
         or_(

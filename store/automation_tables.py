@@ -62,6 +62,22 @@ class FiringRow(SQLModel, table=True):
     at: datetime = Field(sa_column=Column(Moment(), nullable=False))
 
 
+class AutomationWriteRow(SQLModel, table=True):
+    """The last change for which an automation wrote an entity; it goes when that change is purged."""
+
+    __tablename__ = "automation_writes"
+
+    action_id: str = Field(primary_key=True)
+    subject: str = Field(primary_key=True)
+    """What the change is about."""
+    blueprint: str = Field(primary_key=True)
+    identifier: str = Field(primary_key=True)
+    """Of the entity that was written, like the blueprint."""
+    sequence: int = Field(sa_column=Column(SEQUENCE, nullable=False, index=True, autoincrement=False))
+    """Of the change: later ones have larger ones."""
+    run_id: str
+
+
 class HeldChangeRow(SQLModel, table=True):
     """The last change of a subject that an automation waits to calm down."""
 

@@ -5,36 +5,56 @@ from sqlalchemy import bindparam
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.documents import Document
-from domain.runs import Run, RunStatus
-from store.automation_tables import FiringRow
+from domain.runs import Run
+from store.automation_tables import AutomationWriteRow, FiringRow
 from store.columns import table
 from store.database import execute
-from store.tables import ChangeRow, RunRow
+from store.tables import ChangeRow
 
-_RUNS = table(RunRow).c
-_OURS, _THEIRS = table(FiringRow).alias("ours"), table(FiringRow).alias("theirs")
-_BEFORE, _AFTER = table(ChangeRow).alias("before"), table(ChangeRow).alias("after")
-_LATER = (
-    sa.select(_RUNS.id)
-    .select_from(_OURS)
-    .join(_BEFORE, _BEFORE.c.id == _OURS.c.change_id)
-    .join(_THEIRS, sa.and_(_THEIRS.c.action_id == _OURS.c.action_id, _THEIRS.c.subject == _OURS.c.subject))
-    .join(_AFTER, sa.and_(_AFTER.c.id == _THEIRS.c.change_id, _AFTER.c.sequence > _BEFORE.c.sequence))
-    .join(table(RunRow), _RUNS.id == _THEIRS.c.run_id)
-    .where(
-        _OURS.c.run_id == bindparam("run"),
-        _RUNS.status == RunStatus.SUCCESS,
-        _RUNS.document[("response", "blueprint")].as_string() == bindparam("blueprint"),
-        _RUNS.document[("response", "identifier")].as_string() == bindparam("identifier"),
-    )
-    .order_by(_AFTER.c.sequence.desc())
-    .limit(1)
+_FIRINGS, _CHANGES, _WRITES = table(FiringRow).c, table(ChangeRow).c, table(AutomationWriteRow).c
+_ENTITY = sa.and_(_WRITES.blueprint == bindparam("of"), _WRITES.identifier == bindparam("called"))
+_OURS = (
+    sa.select(_FIRINGS.action_id, _FIRINGS.subject, _CHANGES.sequence)
+    .join_from(table(FiringRow), table(ChangeRow), _CHANGES.id == _FIRINGS.change_id)
+    .where(_FIRINGS.run_id == bindparam("ours"))
 )
+_KEY = sa.and_(_WRITES.action_id == bindparam("by"), _WRITES.subject == bindparam("about"), _ENTITY)
+_LAST = sa.select(_WRITES.sequence, _WRITES.run_id).where(_KEY)
+_FORGET = sa.delete(table(AutomationWriteRow)).where(_KEY)
+_NOTE = sa.insert(table(AutomationWriteRow))
 
 
 async def later(session: AsyncSession, run: Run, written: Document) -> str | None:
-    """The run of the same automation that has answered the same for a later change of the same subject, if any has."""
+    """The run of the same automation that wrote the entity for a later change of the same subject, if any has."""
+    ours = await _ours(session, run)
+    if ours is None:
+        return None
+    action_id, subject, sequence = ours
+    found = (await execute(session, _LAST, _key(action_id, subject, written))).first()
+    return found.run_id if found and found.sequence > sequence else None
+
+
+async def note(session: AsyncSession, run: Run, written: Document) -> None:
+    """Write down that the run has written the entity, for whichever comes too late; nothing if no change started it.
+
+    Nobody else does so for the entity at the same time: whoever writes it is waited for.
+    """
+    ours = await _ours(session, run)
+    if ours is None:
+        return
+    action_id, subject, sequence = ours
+    await execute(session, _FORGET, _key(action_id, subject, written))
+    row = {"action_id": action_id, "subject": subject, "sequence": sequence, "run_id": run.id, **written}
+    await execute(session, _NOTE, row)
+
+
+async def _ours(session: AsyncSession, run: Run) -> tuple[str, str, int] | None:
+    """The automation of the run, the subject of the change that started it, and where that is in the order."""
     if run.interlock.cause is None:
         return None
-    found = (await execute(session, _LATER, {"run": run.id, **written})).first()
-    return found[0] if found else None
+    found = (await execute(session, _OURS, {"ours": run.id})).first()
+    return tuple(found) if found else None
+
+
+def _key(action_id: str, subject: str, written: Document) -> Document:
+    return {"by": action_id, "about": subject, "of": written["blueprint"], "called": written["identifier"]}

@@ -51,11 +51,13 @@ async def require(
 ) -> None:
     """Refuse a writer who may not make `after` of `before`. For Admins and machines it asks nothing.
 
+    A policy is asked while the transaction goes on, of the judge that the writer brings.
+
     Raises:
-        Forbidden: see `domain.blueprint_permissions.refuse`.
+        Forbidden, Unavailable: see `domain.blueprint_permissions.refuse`.
     """
     if writer.caller is not None and concern(writer):
-        refuse(await get(session, definition), writer.caller, before, after)
+        await refuse(await get(session, definition), writer.caller, before, after, writer.judge)
 
 
 async def put(

@@ -10,6 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.blueprints import Blueprint
 from domain.catalog_migrations import UNFINISHED, CatalogMigration
+from domain.causes import Cause
 from domain.entities import Author
 from domain.errors import HasDependents, NotFound
 from domain.identifiers import new
@@ -118,7 +119,8 @@ async def advance(
         Unavailable: it cannot be done now.
     """
     author = Author(migration.actor, at, migration.datasource)
-    writer = Writer(author, migration.origin, migration.run_id, caused_by=migration.caused_by, depth=migration.depth)
+    cause = Cause(migration.caused_by, migration.depth)
+    writer = Writer(author, migration.origin, migration.run_id, cause=cause)
     if migration.delete_entities:
         after = await _deleted(session, migration, writer)
     else:

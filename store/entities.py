@@ -12,7 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from domain.causes import Cause
+from domain.blueprint_permissions import Judge
+from domain.causes import NO_RUN, Cause
 from domain.changes import Change, Happening
 from domain.documents import Document
 from domain.entities import Author, Entity, Kind, Target, targets, without
@@ -71,16 +72,14 @@ class Writer:
     """Whose permissions decide. None: the product itself, which may do everything."""
     webhook: tuple[str, str] | None = None
     """The incoming webhook and its event, by their ids, when it is they who write."""
-    caused_by: str | None = None
+    cause: Cause = NO_RUN
     """The run that makes them write."""
-    depth: int = 0
-    """How many runs caused each other before this write, that one included."""
+    judge: Judge | None = None
+    """Decides the policies among those permissions. None: they let nobody through."""
 
     def because_of(self, cause: Cause) -> "Writer":
         """The same, made to write by the run too: what counts is the longer chain."""
-        if cause.next_depth <= self.depth:
-            return self
-        return replaced(self, caused_by=cause.run_id, depth=cause.next_depth)
+        return replaced(self, cause=cause) if cause.next_depth > self.cause.next_depth else self
 
 
 async def find(session: AsyncSession, blueprint: str, identifier: str, *, to_change: bool = False) -> Stored | None:
@@ -341,6 +340,6 @@ def _change(row_id: str, before: Entity | None, after: Entity | None, writer: Wr
         by=writer.author.id,
         origin=writer.origin,
         subject=row_id,
-        depth=writer.depth,
-        caused_by=writer.caused_by,
+        depth=writer.cause.next_depth,
+        caused_by=writer.cause.run_id,
     )

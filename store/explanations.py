@@ -1,5 +1,6 @@
 """What became of changes, and what might have: past changes by what an automation listens to, and who was asked."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ from domain.audit import Resource
 from domain.automations import keys_of_event
 from domain.changes import Outcome, key_of
 from domain.documents import Document
-from domain.errors import NotFound
+from domain.errors import InvalidRequest, NotFound
 from domain.times import iso
 from store import actions
 from store.automation_tables import FiringRow, PendingChangeRow
 from store.columns import table
 from store.database import execute
 from store.tables import ActionRow, ActionVersionRow, ChangeRow, RunRow
+
+log = logging.getLogger(__name__)
 
 _FIRINGS, _RUNS, _ACTIONS = table(FiringRow).c, table(RunRow).c, table(ActionRow).c
 
@@ -41,6 +44,10 @@ class Fate:
     """Whether only some may see the run, or the runs of the automation."""
     created_by: str | None
     """Whose run it is."""
+    ran: bool
+    """Whether there is a run, whose version this is."""
+    paused: Document | None
+    """Why the automation is paused now, if it is."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +68,10 @@ def meant_by(event: Document) -> ColumnElement[bool]:
     if not keys:
         return sa.false()
     kind, _, of = keys[0]
+    # Of runs the action says more than the kind does, but SQLite would look through all of them if it could.
+    resource_type = col(ChangeRow.resource_type).concat("") if kind == "run" else col(ChangeRow.resource_type)
     conditions: list[ColumnElement[bool]] = [
-        col(ChangeRow.resource_type) == kind,
+        resource_type == kind,
         col(ChangeRow.happening).in_([happening for _, happening, _ in keys]),
         (col(ChangeRow.action) if kind == "run" else col(ChangeRow.blueprint)) == of,
         col(ChangeRow.status) == Outcome.SUCCESS,
@@ -124,6 +133,7 @@ async def fates(session: AsyncSession, change_id: str) -> list[Fate]:
             _RUNS.document[("interlock", "actionVersion")].as_integer().label("ran"),
             _RUNS.created_by,
             _ACTIONS.version,
+            _ACTIONS.paused,
             sa.func.coalesce(_RUNS.restricted, _ACTIONS.restricted, sa.true()).label("restricted"),
         )
         .join_from(table(FiringRow), table(RunRow), _RUNS.id == _FIRINGS.run_id, isouter=True)
@@ -140,13 +150,18 @@ async def fates(session: AsyncSession, change_id: str) -> list[Fate]:
             run_id=row.run_id,
             restricted=bool(row.restricted),
             created_by=row.created_by,
+            ran=row.ran is not None,
+            paused=row.paused,
         )
         for row in (await execute(session, query, {})).all()
     ]
 
 
 async def listeners_of(session: AsyncSession, change: Document) -> list[Listener]:
-    """The automations, published or not, whose event means changes such as this one; by identifier."""
+    """The automations, published or not, whose event means changes such as this one; by identifier.
+
+    Those whose definition cannot be read any more are left out.
+    """
     key = key_of(change)
     if key is not None:
         concerned = (_ACTIONS.event_action if key[0] == "run" else _ACTIONS.blueprint) == key[2]
@@ -162,15 +177,13 @@ async def listeners_of(session: AsyncSession, change: Document) -> list[Listener
     rows = (await execute(session, query, {})).all()
     found = [row for row in rows if key is None or key in keys_of_event(row.document["document"]["trigger"]["event"])]
     then = await _versions_at(session, [row.id for row in found], datetime.fromisoformat(str(change["at"])))
-    return [
-        Listener(
-            action=await actions.version(session, row.id, row.version),
-            then=await actions.version(session, row.id, then[row.id]) if row.id in then else None,
-            restricted=row.restricted,
-            paused=row.paused,
-        )
-        for row in found
-    ]
+    listeners = []
+    for row in found:
+        action = await _readable(session, row.id, row.version)
+        if action is not None:
+            before = await _readable(session, row.id, then[row.id]) if row.id in then else None
+            listeners.append(Listener(action, before, row.restricted, row.paused))
+    return listeners
 
 
 async def pending_for(session: AsyncSession, change_id: str) -> set[str]:
@@ -199,4 +212,15 @@ async def _version(session: AsyncSession, action_id: str, number: int | None) ->
     if number is None:
         query = select(sa.func.max(ActionVersionRow.version)).where(ActionVersionRow.action_id == action_id)
         number = (await session.exec(query)).one()
-    return None if number is None else await actions.version(session, action_id, number)
+    return None if number is None else await _readable(session, action_id, number)
+
+
+async def _readable(session: AsyncSession, action_id: str, number: int) -> Action | None:
+    """The version; None when an older process took a definition that this one does not."""
+    action = await actions.version(session, action_id, number)
+    try:
+        action.definition  # noqa: B018 - parsed here for the first time
+    except InvalidRequest:
+        log.warning("definition cannot be read any more", extra={"action_id": action_id, "version": number})
+        return None
+    return action

@@ -71,8 +71,10 @@ _known: OrderedDict[str, Listening] = OrderedDict()
 async def current(session: AsyncSession) -> Listening:
     """Who listens, as it is in the transaction of the session."""
     number, token = (await execute(session, _NUMBER, {})).one()
-    if session.info.get(_CHANGING):  # what this transaction sees is nobody else's yet
-        return await _read(session, number)
+    if _CHANGING in session.info:  # what this transaction sees is nobody else's yet
+        mine: Listening | None = session.info[_CHANGING]
+        session.info[_CHANGING] = mine = mine or await _read(session, number)
+        return mine
     if token not in _known:
         _known[token] = await _read(session, number)
         while len(_known) > _MOST_KNOWN:
@@ -85,7 +87,7 @@ async def changed(session: AsyncSession) -> int:
 
     Others that change who listens wait until the transaction ends.
     """
-    session.info[_CHANGING] = True
+    session.info[_CHANGING] = None
     await execute(session, _BUMP, {"new_token": new("listening")})
     number: int = (await execute(session, _NUMBER, {})).one()[0]
     return number

@@ -141,9 +141,9 @@ async def done(session: AsyncSession, lease: str, ids: Collection[int]) -> set[i
     return {row[0] for row in await session.exec(gone)}
 
 
-async def release(session: AsyncSession, lease: str) -> None:
-    """Let others take what is ours."""
-    ours = update(PendingChangeRow).where(col(PendingChangeRow.lease) == lease)
+async def release(session: AsyncSession, lease: str, ids: Collection[int]) -> None:
+    """Let others take those of these that are ours."""
+    ours = update(PendingChangeRow).where(col(PendingChangeRow.id).in_(ids), col(PendingChangeRow.lease) == lease)
     await session.exec(ours.values(lease=None, leased_until=None))
 
 

@@ -1,10 +1,11 @@
 """A write of an entity of `_user` or `_team` is a write of the person or the team, in one transaction."""
 
 import secrets
-from typing import Any
+from typing import Any, TypedDict
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from domain.causes import Cause
 from domain.entities import Entity
 from domain.errors import IdentifierTaken, NotFound
 from domain.identifiers import new
@@ -26,6 +27,15 @@ from domain.users import User
 from store import people_mirror, teams, users
 from store.database import Raced
 from store.entities import Writer
+
+
+class _By(TypedDict):
+    """Who writes a person or a team, and why; not to be mirrored, because their entity is what is written."""
+
+    by: str
+    origin: str
+    cause: Cause
+    mirrored: bool
 
 
 async def require(session: AsyncSession, before: Entity | None, after: Entity, *, writer: Writer) -> None:
@@ -79,7 +89,7 @@ async def follow(
 
 
 async def _write_user(session: AsyncSession, before: Entity | None, after: Entity, writer: Writer) -> Entity:
-    at, by, origin = writer.author.at, writer.author.id, writer.origin
+    at, by = writer.author.at, _by(writer)
     person = await _person(session, before, to_change=True)
     values: dict[str, Any] = dict(said_of_user(before, after, person))
     there = await people_mirror.all_teams(session)
@@ -94,38 +104,40 @@ async def _write_user(session: AsyncSession, before: Entity | None, after: Entit
         user = User(id=new("user"), created_at=at, updated_at=at, **values)
         # Nobody is told these credentials: an Admin rotates them, and hands those over.
         client_id, client_secret = secrets.token_urlsafe(24), secrets.token_urlsafe(48)
-        await users.create(
-            session, user, client_id=client_id, client_secret=client_secret, by=by, origin=origin, mirrored=False
-        )
+        await users.create(session, user, client_id=client_id, client_secret=client_secret, **by)
     else:
         user = person.revised(at=at, **values)
-        await users.replace(session, person, user, by=by, origin=origin, mirrored=False)
+        await users.replace(session, person, user, **by)
     kind = await people_mirror.kind_of(session, USER)
     return of_user(user, there, after, kind, writer.author) if kind else after
 
 
 async def _write_team(session: AsyncSession, before: Entity | None, after: Entity, writer: Writer) -> Entity:
-    at, by, origin = writer.author.at, writer.author.id, writer.origin
+    at, by = writer.author.at, _by(writer)
     known = await _team(session, before, to_change=True)
     values: dict[str, Any] = dict(said_of_team(before, after))
     if known is None:
         team = Team(id=new("team"), created_at=at, updated_at=at, **values)
-        await teams.create(session, team, None, by=by, origin=origin, mirrored=False)
+        await teams.create(session, team, None, **by)
     else:
         wanted = known.model_copy(update=values)
-        team, _ = await teams.replace(session, known, wanted, None, at=at, by=by, origin=origin, mirrored=False)
+        team, _ = await teams.replace(session, known, wanted, None, at=at, **by)
     kind = await people_mirror.kind_of(session, TEAM)
     was = known.name if known else team.name
     return of_team(team, after, kind, writer.author, was=was) if kind else after
 
 
 async def _remove(session: AsyncSession, entity: Entity, writer: Writer) -> None:
-    at, by, origin = writer.author.at, writer.author.id, writer.origin
+    at, by = writer.author.at, _by(writer)
     if entity.blueprint == USER:
         if person := await _person(session, entity, to_change=True):
-            await users.remove(session, person, at=at, by=by, origin=origin, mirrored=False)
+            await users.remove(session, person, at=at, **by)
     elif team := await _team(session, entity, to_change=True):
-        await teams.remove(session, team, at=at, by=by, origin=origin, mirrored=False)
+        await teams.remove(session, team, at=at, **by)
+
+
+def _by(writer: Writer) -> _By:
+    return {"by": writer.author.id, "origin": writer.origin, "cause": writer.cause, "mirrored": False}
 
 
 async def _person(session: AsyncSession, entity: Entity | None, *, to_change: bool = False) -> User | None:

@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from domain.causes import NO_RUN, Cause
 from domain.entities import Author, Kind
 from domain.errors import IdentifierTaken, NotFound
 from domain.people_entities import TEAM, USER, email_of, identifier_of, name_of, of_team, of_user
@@ -21,9 +22,9 @@ from store.tables import TeamRow
 _DATASOURCE = "interlock"
 
 
-def writer(*, at: datetime, by: str, origin: str) -> Writer:
-    """On whose behalf an entity follows its person or team: who changed that."""
-    return Writer(Author(by, at, _DATASOURCE), origin)
+def writer(*, at: datetime, by: str, origin: str, cause: Cause = NO_RUN) -> Writer:
+    """On whose behalf an entity follows its person or team: who changed that, and the run that made them."""
+    return Writer(Author(by, at, _DATASOURCE), origin, cause=cause)
 
 
 async def put_user(session: AsyncSession, user: User, *, writer: Writer) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal, cast
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, CursorResult, and_, bindparam, insert, or_, true
+from sqlalchemy import CursorResult, and_, bindparam, insert, or_, true
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -16,10 +16,12 @@ from domain.changes import Change
 from domain.documents import Document
 from domain.errors import NotFound
 from domain.identifiers import RunId, new
+from domain.rulings import Explanation
 from domain.runs import LogLine, Run, RunStatus
 from store import changes
 from store.columns import table
 from store.database import execute
+from store.run_visibility import Viewer, visible_to
 from store.tables import ActionRow, RunLogRow, RunRow
 
 Pending = Literal["start", "wake"]
@@ -71,12 +73,13 @@ class Filters:
     sources: tuple[str, ...] | None = None
     external_run_id: str | None = None
     limit: int = 50
-    seen_by: str | None = None
-    """Only runs this user may see: their own, those of unrestricted actions, and those of `approvable`."""
-    approvable: tuple[str, ...] = ()
+    viewer: Viewer | None = None
+    """Only runs this person may see. None sees all."""
 
 
-async def create(session: AsyncSession, run: Run, *, action_id: str, request: Request | None) -> None:
+async def create(
+    session: AsyncSession, run: Run, *, action_id: str, request: Request | None, explanation: Explanation | None = None
+) -> None:
     """Insert the run and its change. Its workflow has still to be started.
 
     Raises:
@@ -99,6 +102,7 @@ async def create(session: AsyncSession, run: Run, *, action_id: str, request: Re
         "pending_since": None if run.status.is_terminal else run.created_at,
         "idempotency_key": request.key if request else None,
         "request_digest": request.digest if request else None,
+        "explanation": explanation.model_dump(mode="json") if explanation else None,
     }
     try:
         inserted = await execute(session, _INSERT, row)
@@ -143,6 +147,12 @@ async def find(session: AsyncSession, run_id: str) -> Found:
         raise NotFound("Run", run_id)
     document, action_id, restricted, delivered, existing = found
     return Found(_run(document, deleted=existing is None), action_id, restricted, delivered)
+
+
+async def explanation(session: AsyncSession, run_id: str) -> Explanation:
+    """Why the run was let through; empty for one that nobody asked for, or that is older than explanations."""
+    found = (await session.exec(select(RunRow.explanation).where(RunRow.id == run_id))).first()
+    return Explanation.model_validate(found or {})
 
 
 async def by_key(session: AsyncSession, key: str) -> tuple[Run, str] | None:
@@ -209,7 +219,7 @@ async def listed(session: AsyncSession, filters: Filters) -> list[Run]:
         filters.user_ids is None or col(RunRow.created_by).in_(filters.user_ids),
         filters.sources is None or col(RunRow.source).in_(filters.sources),
         filters.external_run_id is None or col(RunRow.external_run_id) == filters.external_run_id,
-        filters.seen_by is None or visible_to(filters.seen_by, approvable=filters.approvable),
+        filters.viewer is None or visible_to(filters.viewer),
     ]
     rows = await session.exec(
         select(RunRow.document, ActionRow.id)
@@ -219,12 +229,6 @@ async def listed(session: AsyncSession, filters: Filters) -> list[Run]:
         .limit(filters.limit)
     )
     return [_run(cast(Document, document), deleted=action is None) for document, action in rows]
-
-
-def visible_to(user_id: str, *, approvable: Sequence[str]) -> ColumnElement[bool]:
-    """Whether the user may see a run: their own, of an unrestricted action, or of one of `approvable`."""
-    mine, may_decide = col(RunRow.created_by) == user_id, col(RunRow.action_id).in_(approvable)
-    return or_(mine, may_decide, ~col(RunRow.restricted))
 
 
 async def waiting_for(session: AsyncSession, action_id: str) -> Sequence[str]:

@@ -126,6 +126,8 @@ class RunRow(SQLModel, table=True):
     pending_since: datetime | None = Field(default=None, sa_column=Column(Moment(), nullable=True))
     idempotency_key: str | None = Field(default=None, unique=True)
     request_digest: str | None = None
+    explanation: Document | None = json_column(nullable=True)
+    """Which rules let it pass, and who was asked to approve; not part of the run, and never changed."""
     document: Document = json_column()
 
 
@@ -158,6 +160,7 @@ class ChangeRow(SQLModel, table=True):
         Index("ix_changes_kind", "resource_type", "happening", "at"),
         Index("ix_changes_origin", "origin", "at"),
         Index("ix_changes_failures", "at", **only("status = 'FAILURE'")),
+        Index("ix_changes_action", "action", "at", **only("action IS NOT NULL")),
         Index("ix_changes_blueprint", "blueprint", "at", **only("blueprint IS NOT NULL")),
         Index("ix_changes_entity", "entity", "at", **only("entity IS NOT NULL")),
         Index("ix_changes_webhook", "webhook_id", "at", **only("webhook_id IS NOT NULL")),

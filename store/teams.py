@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from domain.causes import NO_RUN, Cause
 from domain.changes import Change
 from domain.documents import Document
 from domain.errors import IdentifierTaken, NotFound
@@ -21,7 +22,14 @@ from store.tables import TeamRow
 
 
 async def create(
-    session: AsyncSession, team: Team, members: Sequence[str] | None, *, by: str, origin: str, mirrored: bool = True
+    session: AsyncSession,
+    team: Team,
+    members: Sequence[str] | None,
+    *,
+    by: str,
+    origin: str,
+    mirrored: bool = True,
+    cause: Cause = NO_RUN,
 ) -> list[User]:
     """Insert the team with these email addresses as its members; all people as they are now.
 
@@ -35,8 +43,8 @@ async def create(
     except IntegrityError:
         raise IdentifierTaken("Team", team.name) from None
     people, settled = await _settled(session, None, team, members, at=team.created_at)
-    await _record(session, None, team.written(settled), at=team.created_at, by=by, origin=origin)
-    writer = people_mirror.writer(at=team.created_at, by=by, origin=origin)
+    writer = people_mirror.writer(at=team.created_at, by=by, origin=origin, cause=cause)
+    await _record(session, None, team.written(settled), writer)
     if mirrored:
         await people_mirror.put_team(session, None, team, writer=writer)
     await _write(session, team.name, people, settled, writer)
@@ -53,6 +61,7 @@ async def replace(
     by: str,
     origin: str,
     mirrored: bool = True,
+    cause: Cause = NO_RUN,
 ) -> tuple[Team, list[User]]:
     """Keep what the team is now, and its members unless None; the team and all people as they are now.
 
@@ -70,8 +79,8 @@ async def replace(
         await session.exec(update(TeamRow).where(col(TeamRow.id) == after.id).values(**values))
     except IntegrityError:
         raise IdentifierTaken("Team", after.name) from None
-    await _record(session, old, after.written(settled), at=at, by=by, origin=origin)
-    writer = people_mirror.writer(at=at, by=by, origin=origin)
+    writer = people_mirror.writer(at=at, by=by, origin=origin, cause=cause)
+    await _record(session, old, after.written(settled), writer)
     await _write(session, after.name if after.name != before.name else None, people, settled, writer)
     if mirrored:
         await people_mirror.put_team(session, before, after, writer=writer)
@@ -79,14 +88,21 @@ async def replace(
 
 
 async def remove(
-    session: AsyncSession, team: Team, *, at: datetime, by: str, origin: str, mirrored: bool = True
+    session: AsyncSession,
+    team: Team,
+    *,
+    at: datetime,
+    by: str,
+    origin: str,
+    mirrored: bool = True,
+    cause: Cause = NO_RUN,
 ) -> None:
     """Delete the team, also from its members."""
     people, settled = await _settled(session, team, None, None, at=at)
-    writer = people_mirror.writer(at=at, by=by, origin=origin)
+    writer = people_mirror.writer(at=at, by=by, origin=origin, cause=cause)
     await session.exec(delete(TeamRow).where(col(TeamRow.id) == team.id))
     await _write(session, None, people, settled, writer)
-    await _record(session, team.written(people), None, at=at, by=by, origin=origin)
+    await _record(session, team.written(people), None, writer)
     if mirrored:
         await people_mirror.remove_team(session, team, writer=writer)
 
@@ -145,14 +161,21 @@ async def _write(
     `name` is the new one, None if there is none.
     """
     for person, now in zip(people, settled, strict=True):
-        await users.replace(session, person, now, by=writer.author.id, origin=writer.origin)
+        await users.replace(session, person, now, by=writer.author.id, origin=writer.origin, cause=writer.cause)
         if now is person and name in person.teams:
             await people_mirror.put_user(session, person, writer=writer)
 
 
-async def _record(
-    session: AsyncSession, before: Document | None, after: Document | None, *, at: datetime, by: str, origin: str
-) -> None:
+async def _record(session: AsyncSession, before: Document | None, after: Document | None, writer: Writer) -> None:
     known = after or before or {}
-    change = Change.of("team", before, after, context={"team": str(known["name"])}, at=at, by=by, origin=origin)
+    change = Change.of(
+        "team",
+        before,
+        after,
+        context={"team": str(known["name"])},
+        at=writer.author.at,
+        by=writer.author.id,
+        origin=writer.origin,
+        cause=writer.cause,
+    )
     await changes.append(session, change)

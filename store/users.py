@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from domain.causes import NO_RUN, Cause
 from domain.changes import Change
 from domain.errors import IdentifierTaken, NotFound
 from domain.users import User
@@ -27,6 +28,7 @@ async def create(
     by: str = "interlock",
     origin: str = "CLI",
     mirrored: bool = True,
+    cause: Cause = NO_RUN,
 ) -> None:
     """Insert the person. Only a digest of the secret is kept: nobody has to read it back.
 
@@ -46,23 +48,30 @@ async def create(
         await session.flush()
     except IntegrityError:
         raise IdentifierTaken("User", user.email) from None
-    await _record(session, None, user, at=user.created_at, by=by, origin=origin)
+    await _record(session, None, user, at=user.created_at, by=by, origin=origin, cause=cause)
     if mirrored:
-        writer = people_mirror.writer(at=user.created_at, by=by, origin=origin)
+        writer = people_mirror.writer(at=user.created_at, by=by, origin=origin, cause=cause)
         await people_mirror.put_user(session, user, writer=writer)
 
 
 async def replace(
-    session: AsyncSession, before: User, after: User, *, by: str, origin: str, mirrored: bool = True
+    session: AsyncSession,
+    before: User,
+    after: User,
+    *,
+    by: str,
+    origin: str,
+    mirrored: bool = True,
+    cause: Cause = NO_RUN,
 ) -> None:
     """Keep what the person is now; nothing happens when it is what they were."""
     if after == before:
         return
     document = after.model_dump(mode="json")
     await session.exec(update(UserRow).where(col(UserRow.id) == after.id).values(document=document))
-    await _record(session, before, after, at=after.updated_at, by=by, origin=origin)
+    await _record(session, before, after, at=after.updated_at, by=by, origin=origin, cause=cause)
     if mirrored:
-        writer = people_mirror.writer(at=after.updated_at, by=by, origin=origin)
+        writer = people_mirror.writer(at=after.updated_at, by=by, origin=origin, cause=cause)
         await people_mirror.put_user(session, after, writer=writer)
 
 
@@ -82,13 +91,21 @@ async def put_credentials(
 
 
 async def remove(
-    session: AsyncSession, user: User, *, at: datetime, by: str, origin: str, mirrored: bool = True
+    session: AsyncSession,
+    user: User,
+    *,
+    at: datetime,
+    by: str,
+    origin: str,
+    mirrored: bool = True,
+    cause: Cause = NO_RUN,
 ) -> None:
     """Delete the person. Their tokens are refused from now on."""
     await session.exec(delete(UserRow).where(col(UserRow.id) == user.id))
-    await _record(session, user, None, at=at, by=by, origin=origin)
+    await _record(session, user, None, at=at, by=by, origin=origin, cause=cause)
     if mirrored:
-        await people_mirror.remove_user(session, user, writer=people_mirror.writer(at=at, by=by, origin=origin))
+        writer = people_mirror.writer(at=at, by=by, origin=origin, cause=cause)
+        await people_mirror.remove_user(session, user, writer=writer)
 
 
 async def get(session: AsyncSession, user_id: str) -> User | None:
@@ -126,7 +143,14 @@ async def everybody(session: AsyncSession, *, to_change: bool = False) -> list[U
 
 
 async def _record(
-    session: AsyncSession, before: User | None, after: User | None, *, at: datetime, by: str, origin: str
+    session: AsyncSession,
+    before: User | None,
+    after: User | None,
+    *,
+    at: datetime,
+    by: str,
+    origin: str,
+    cause: Cause = NO_RUN,
 ) -> None:
     known = after or before
     change = Change.of(
@@ -137,6 +161,7 @@ async def _record(
         at=at,
         by=by,
         origin=origin,
+        cause=cause,
     )
     await changes.append(session, change)
 

@@ -2,52 +2,41 @@
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio.service import RPCError
 
-from domain.actions import Action
-from domain.automations import Caused, caused, judge, stopped
-from domain.changes import key_of
-from domain.documents import Document
-from domain.errors import InterlockError, NotFound, Unavailable
+from domain.errors import Unavailable
 from domain.identifiers import new
 from domain.jq import Evaluator
-from domain.runs import Link, Run
+from domain.runs import Run
 from runtime.driver import RunDriver
-from runtime.rendering import rendered
 from runtime.settings import Settings
-from store import actions, changes, events, firings, listeners, pending_changes, runs, users
+from store import firings, listeners, pending_changes
 from store.database import Database
 from store.firings import Held
 from store.listeners import Listening
 from store.pending_changes import Pending
 from worker.changelog import ChangeDeliveries
-from worker.firing import Fired, Recorder, pause
+from worker.firing import Recording
+from worker.judging import STRIKES, Fired, Judging
 
 log = logging.getLogger(__name__)
 
 _BATCH = 100
-_AT_ONCE = 4
 _LEASE = timedelta(seconds=60)
+_PATIENCE_SECONDS = 20.0
+"""How long a batch is waited for: what is not answered by then is given back, long before its lease is over."""
+_MOST_RUNS = 100
+"""How many runs one transaction records, a change more or less: others want to write as well."""
 _POLL_SECONDS = 1.0
 _RETRY_SECONDS = 2.0
-_STRIKES = 3
-"""How often in a row a condition may run into its limits before its automation is paused."""
 
-
-@dataclass(frozen=True)
-class _Question:
-    """A pending change, the event it is, and whom to ask about it."""
-
-    pending: Pending
-    change: Document
-    event: Document
-    automations: Sequence[Action]
+Answers = Mapping[int, Sequence[Fired]]
+"""By pending row: what follows from its change."""
 
 
 class Automations:
@@ -68,50 +57,138 @@ class Automations:
     ) -> None:
         self._database = database
         self._driver = driver
-        self._evaluate = evaluate
         self._deliveries = deliveries
         self._settings = settings
-        self._organization = organization
         self._now = now
-        self._recorder = Recorder(settings)
-        self._turn = asyncio.Semaphore(_AT_ONCE)
-        self._strikes: Counter[str] = Counter()
+        self._judging = Judging(database, evaluate, settings, organization, now)
 
     async def run(self) -> None:
         """Work until cancelled. An outage of SQL or Temporal only costs time."""
+        await asyncio.gather(
+            self._again(self._ask_all, self._rung),
+            self._again(self.let_go, self._until_next_is_due),
+        )
+
+    async def _again(self, work: Callable[[], Any], pause: Callable[[], Any]) -> None:
         while True:
-            wait = _RETRY_SECONDS
             try:
-                while await self.once():
-                    await self.let_go()
-                await self.let_go()
-                wait = await self._until_next()
+                await work()
+                await pause()
             except Unavailable:
-                pass
+                await asyncio.sleep(_RETRY_SECONDS)
             except RPCError as error:
                 log.warning("automations wait for temporal", extra={"cause": error.status.name})
+                await asyncio.sleep(_RETRY_SECONDS)
             except Exception:
                 # Nobody else does this work, so it goes on, and says what happened.
                 log.exception("asking automations failed, and goes on")
-            await self._database.bell.wait(wait)
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _ask_all(self) -> None:
+        while await self.once():
+            pass
+
+    async def _rung(self) -> None:
+        await self._database.bell.wait(_POLL_SECONDS)
 
     async def once(self) -> bool:
-        """Ask about the changes that have waited longest; whether there may be more of them."""
+        """Ask about the changes that have waited longest; whether any was answered, so that there may be more."""
         async with self._database.read() as session:
             if not await pending_changes.waiting(session):
                 return False
         lease = new("lease")
-        async with self._database.write() as session:
-            taken = await pending_changes.take(session, lease, at=self._now(), span=_LEASE, limit=_BATCH)
+
+        async def take(session: AsyncSession) -> list[Pending]:
+            return await pending_changes.take(session, lease, at=self._now(), span=_LEASE, limit=_BATCH)
+
+        taken = await self._database.transact(take)
         if not taken:
             return False
+        answers: Answers = {}
+        broken: Sequence[int] = ()
         try:
-            await self._answer(taken, lease)
+            async with self._database.read() as session:
+                listening = await listeners.current(session)
+            answers, broken = await self._answered(taken, listening)
+            await self._deliveries.start(
+                [one.change_id for one in taken if one.id in answers and _delivered(one, listening)]
+            )
+            started = await self._recorded(lease, answers)
         except BaseException:
-            async with self._database.write() as session:
-                await pending_changes.release(session, lease)
+            await self._given_back(lease, [pending.id for pending in taken])
             raise
-        return True
+        if left := [pending.id for pending in taken if pending.id not in answers and pending.id not in broken]:
+            await self._given_back(lease, left)
+        await asyncio.gather(*map(self._driver.try_start, started))  # the relay of runs starts what this cannot
+        return bool(answers)
+
+    async def _answered(self, taken: Sequence[Pending], listening: Listening) -> tuple[Answers, list[int]]:
+        """What follows from the changes, as far as it is known in time; and those that are broken, to be asked later.
+
+        Changes of a subject are answered in order, so that one that is not holds up those after it.
+        """
+        async with self._database.read() as session:
+            questions = [await self._judging.question(session, listening, pending) for pending in taken]
+        tasks = {
+            pending.id: asyncio.create_task(self._judging.answer(question))
+            for pending, question in zip(taken, questions, strict=True)
+            if question
+        }
+        try:
+            if tasks:
+                await asyncio.wait(tasks.values(), timeout=_PATIENCE_SECONDS)
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+        answers: dict[int, Sequence[Fired]] = {}
+        broken: list[int] = []
+        waiting: set[str] = set()
+        for pending in taken:
+            if pending.subject in waiting:
+                continue
+            if pending.id not in tasks:
+                answers[pending.id] = ()
+                continue
+            task = tasks[pending.id]
+            if task.cancelled() or isinstance(fault := task.exception(), Unavailable):
+                waiting.add(pending.subject)
+            elif fault is not None:
+                log.error("a change cannot be answered now", extra={"change": pending.change_id}, exc_info=fault)
+                waiting.add(pending.subject)
+                broken.append(pending.id)
+            else:
+                answers[pending.id] = task.result()
+        return answers, broken
+
+    async def _recorded(self, lease: str, answers: Answers) -> list[Run]:
+        """Record what follows, in transactions of some size; the runs whose workflows have to be started."""
+        started: list[Run] = []
+        for some in _portions(answers):
+            struck_out = self._judging.struck_out()
+
+            async def record(session: AsyncSession, some: Answers = some, out: Sequence[str] = struck_out) -> list[Run]:
+                recording = Recording(session, self._settings, self._now())
+                ours = await pending_changes.done(session, lease, some)
+                for pending_id in sorted(ours):
+                    for fired in some[pending_id]:
+                        await recording.record(fired)
+                for action_id in out:
+                    recording.pause(action_id, f"It ran into the limits of jq {STRIKES} times in a row")
+                await recording.finish()
+                return recording.started
+
+            started += await self._database.transact(record)
+            self._judging.forget(struck_out)
+        return started
+
+    async def _given_back(self, lease: str, ids: Sequence[int]) -> None:
+        """Let others take what was not answered; what is broken waits until its lease is over."""
+
+        async def release(session: AsyncSession) -> None:
+            await pending_changes.release(session, lease, ids)
+
+        await self._database.transact(release)
 
     async def let_go(self) -> None:
         """Make the runs of changes whose subjects have calmed down."""
@@ -119,155 +196,50 @@ class Automations:
             async with self._database.read() as session:
                 due = await firings.due(session, at=self._now(), limit=_BATCH)
                 listening = await listeners.current(session)
-            for held in due:
-                await self._let_go(held, listening)
-            if len(due) < _BATCH:
+            done = await asyncio.gather(*(self._let_go(held, listening) for held in due))
+            if len(due) < _BATCH or not any(done):
                 return
 
-    async def _until_next(self) -> float:
+    async def _let_go(self, held: Held, listening: Listening) -> bool:
+        try:
+            async with self._database.read() as session:
+                question = await self._judging.held(session, listening, held)
+            fired = await self._judging.answer(question) if question else []
+        except Unavailable:
+            return False
+        except Exception:
+            log.exception("a change that was held cannot be answered now", extra={"change": held.change_id})
+            return False
+
+        async def record(session: AsyncSession) -> list[Run]:
+            recording = Recording(session, self._settings, self._now())
+            await recording.let_go(held, fired[0] if fired else None)
+            await recording.finish()
+            return recording.started
+
+        for run in await self._database.transact(record):
+            await self._driver.try_start(run)
+        return True
+
+    async def _until_next_is_due(self) -> None:
         async with self._database.read() as session:
             next_due = await firings.next_due(session)
         left = (next_due - self._now()).total_seconds() if next_due else _POLL_SECONDS
-        return min(_POLL_SECONDS, max(0.0, left))
-
-    async def _answer(self, taken: Sequence[Pending], lease: str) -> None:
-        async with self._database.read() as session:
-            listening = await listeners.current(session)
-            questions = [await self._question(session, listening, pending) for pending in taken]
-        answers = await asyncio.gather(*map(self._fired, questions))
-        await self._deliveries.start([one.change_id for one in taken if _delivered(one, listening)])
-        answered = {pending.id: fired for pending, fired in zip(taken, answers, strict=True) if fired is not None}
-        struck_out = [action_id for action_id, strikes in self._strikes.items() if strikes >= _STRIKES]
-
-        async def record(session: AsyncSession) -> list[Run]:
-            started: list[Run] = []
-            ours = await pending_changes.done(session, lease, answered)
-            for pending_id in sorted(ours):
-                for fired in answered[pending_id]:
-                    run = await self._recorder.record(session, fired, at=self._now())
-                    started += [run] if run else []
-            for action_id in struck_out:
-                await pause(session, action_id, f"Its condition overran {_STRIKES} times in a row", at=self._now())
-            return started
-
-        started = await self._database.transact(record)
-        for action_id in struck_out:
-            self._strikes.pop(action_id, None)
-        await asyncio.gather(*map(self._driver.try_start, started))  # the relay of runs starts what this cannot
-
-    async def _question(self, session: AsyncSession, listening: Listening, pending: Pending) -> _Question | None:
-        change = pending.change
-        if change is None:
-            return None
-        if pending.action_id:
-            only = listening.by_action.get(pending.action_id)
-            asked = [only] if only else []
-        else:
-            key = key_of(change)
-            found = listening.by_key.get(key, ()) if key else ()
-            asked = [listener for listener in found if listener.since <= pending.listening]
-        found_ones = [await actions.version(session, one.action_id, one.version) for one in asked]
-        automations = [one for one in found_ones if self._strikes[one.id] < _STRIKES and _readable(one)]
-        if not automations:
-            return None
-        event = await events.of_document(session, change, organization=self._organization)
-        return _Question(pending, change, event, automations)
-
-    async def _fired(self, question: _Question | None) -> list[Fired] | None:
-        """What follows from the change; None when that cannot be told now: then it is asked again later."""
-        if question is None:
-            return []
-        try:
-            return await self._judged(question)
-        except Unavailable:
-            raise
-        except Exception:
-            # Others go on. This change, and those of its subject after it, wait until the lease is over.
-            log.exception("a change cannot be answered now", extra={"change": question.pending.change_id})
-            return None
-
-    async def _judged(self, question: _Question) -> list[Fired]:
-        async with self._turn:
-            automations = [one for one in question.automations if self._strikes[one.id] < _STRIKES]
-            # Who has overrun before is asked alone, so that nobody waits for it again and again.
-            together = [one for one in automations if not self._strikes[one.id]]
-            groups = [together, *([one] for one in automations if self._strikes[one.id])]
-            judged = [
-                judgement
-                for group in groups
-                for judgement in await judge(group, question.change, question.event, self._evaluate)
-            ]
-            for judgement in judged:
-                struck = self._strikes.pop(judgement.action.id, 0)
-                if judgement.overran:
-                    self._strikes[judgement.action.id] = struck + 1
-            wanting = [judgement.action for judgement in judged if judgement.fires]
-            if not wanting:
-                return []
-            given = await self._circumstances(question.change, question.pending.replay)
-            return [await self._ready(action, question, given) for action in wanting]
-
-    async def _circumstances(self, change: Document, replay: str) -> Caused:
-        by, cause = str(change["by"]), change.get("causedBy")
-        async with self._database.read() as session:
-            actor = await users.get(session, by)
-            causes: tuple[Link, ...] = ()
-            if isinstance(cause, str):
-                try:
-                    run = await runs.get(session, cause)
-                    causes = (*run.interlock.causes, Link(run=run.id, action=run.action.identifier))
-                except NotFound:
-                    pass  # its token was given to nobody that we know: the depth still counts
-        depth = change.get("depth")
-        return Caused(
-            organization=self._organization,
-            at=self._now(),
-            actor=actor,
-            causes=causes,
-            depth=depth if isinstance(depth, int) else 0,
-            replay=replay,
-        )
-
-    async def _ready(self, action: Action, question: _Question, given: Caused) -> Fired:
-        """The run that follows, as it will be recorded: with what will be sent, or with why nothing can be."""
-        run = caused(action, question.change, given)
-        warnings: tuple[str, ...] = ()
-        try:
-            run, warnings = await rendered(run, action, self._evaluate, self._settings, event=question.event)
-        except Unavailable:
-            raise
-        except InterlockError as fault:
-            run = stopped(run, str(fault), at=given.at)
-        pending = question.pending
-        return Fired(pending.id, pending.change_id, pending.subject, pending.replay, action, run, warnings)
-
-    async def _let_go(self, held: Held, listening: Listening) -> None:
-        async with self._database.read() as session:
-            listener = listening.by_action.get(held.action_id)
-            change = await changes.get(session, held.change_id)
-            if listener and change:
-                action = await actions.version(session, listener.action_id, listener.version)
-                event = await events.of_document(session, change, organization=self._organization)
-        if not listener or not change:
-            async with self._database.write() as session:
-                await self._recorder.give_up(session, held, at=self._now())
-            return
-        pending = Pending(0, held.change_id, change, held.subject, 0, held.action_id, held.replay)
-        question = _Question(pending, change, event, [action])
-        fired = await self._ready(action, question, await self._circumstances(change, held.replay))
-        async with self._database.write() as session:
-            run = await self._recorder.let_go(session, held, fired, at=self._now())
-        if run:
-            await self._driver.try_start(run)
+        await asyncio.sleep(min(_POLL_SECONDS, max(0.05, left)))
 
 
-def _readable(action: Action) -> bool:
-    """Whether its definition can be read; one that an older version took keeps nobody else from running."""
-    try:
-        return action.definition.automation is not None
-    except InterlockError as fault:
-        log.error("automation cannot be read", extra={"action": action.identifier, "cause": str(fault)})
-        return False
+def _portions(answers: Answers) -> Iterator[Answers]:
+    """The answers, as many at a time as one transaction should have."""
+    some: dict[int, Sequence[Fired]] = {}
+    runs = 0
+    for pending_id, fired in answers.items():
+        some[pending_id] = fired
+        runs += len(fired)
+        if runs >= _MOST_RUNS:
+            yield some
+            some, runs = {}, 0
+    if some:
+        yield some
 
 
 def _delivered(pending: Pending, listening: Listening) -> bool:

@@ -1,12 +1,10 @@
 """Records what becomes of changes that automations let pass: a run, or why there is none, within the limits."""
 
 import logging
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from domain.actions import Action
 from domain.automations import Outcome, chain_in_words, stopped
 from domain.errors import NotFound
 from domain.requests import MAX_DEPTH
@@ -15,115 +13,105 @@ from domain.times import iso
 from runtime.settings import Settings
 from store import actions, firings, listeners, runs
 from store.firings import Firing, Held
+from worker.judging import Fired
 
 log = logging.getLogger(__name__)
 
 _MINUTE = timedelta(minutes=1)
 
 
-@dataclass(frozen=True)
-class Fired:
-    """An automation that wants a run for a change, and the run, not recorded yet."""
+class Recording:
+    """What one transaction records of automations that fired; `finish` is its last word."""
 
-    pending_id: int
-    change_id: str
-    subject: str
-    replay: str
-    action: Action
-    run: Run
-    warnings: tuple[str, ...]
-    """Lines for the log of the run."""
-
-
-class Recorder:
-    """Writes down, in the transaction it is given, what follows from each automation that fired."""
-
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, session: AsyncSession, settings: Settings, at: datetime) -> None:
+        self._session = session
         self._most = settings.automation_runs_per_minute
         self._most_recurring = settings.automation_recurrences_per_minute
+        self._at = at
+        self._to_pause: dict[str, tuple[str, str | None]] = {}
+        self.started: list[Run] = []
+        """Runs whose workflows have to be started."""
 
-    async def record(self, session: AsyncSession, fired: Fired, *, at: datetime) -> Run | None:
-        """The run, if there is one now whose workflow has to be started."""
-        if await firings.exists(session, fired.change_id, fired.action.id, fired.replay):
-            return None
-        if fired.action.id not in (await listeners.current(session)).by_action:
-            await self._note(session, fired, Outcome.STOPPED, at=at)  # it was paused since it was asked
-            return None
+    async def record(self, fired: Fired) -> None:
+        """Let the change make a run, or wait, or neither."""
+        if await firings.exists(self._session, fired.change_id, fired.action.id, fired.replay):
+            return
+        if not await self._listens(fired.action.id):
+            await self._note(fired, Outcome.STOPPED)  # it was paused since it was asked
+            return
         limits = fired.action.definition.interlock
         if limits and limits.debounce:
-            await self._note(session, fired, Outcome.HELD, at=at)
-            due = at + limits.debounce.quiet
+            await self._note(fired, Outcome.HELD)
+            due = self._at + limits.debounce.quiet
             held = Held(fired.action.id, fired.subject, fired.change_id, fired.replay, due)
-            await firings.hold(session, held, at=at)
-            return None
-        return await self._run(session, fired, at=at)
+            await firings.hold(self._session, held, at=self._at)
+            return
+        await self._run(fired)
 
-    async def let_go(self, session: AsyncSession, held: Held, fired: Fired, *, at: datetime) -> Run | None:
-        """The run of a change that was held until now."""
-        if not await firings.let_go(session, held):
-            return None  # another change took its place, or another process was faster
-        return await self._run(session, fired, at=at)
+    async def let_go(self, held: Held, fired: Fired | None) -> None:
+        """Make the run of a change that was held until now; None where its automation does not want it any more."""
+        if not await firings.let_go(self._session, held):
+            return  # another change took its place, or another process was faster
+        if fired and await self._listens(held.action_id):
+            await self._run(fired)
+            return
+        firing = Firing(held.change_id, held.action_id, held.subject, Outcome.STOPPED, self._at, held.replay)
+        await firings.record(self._session, firing)
 
-    async def give_up(self, session: AsyncSession, held: Held, *, at: datetime) -> None:
-        """There is no run for a change that was held: its automation does not listen any more."""
-        if await firings.let_go(session, held):
-            firing = Firing(held.change_id, held.action_id, held.subject, Outcome.STOPPED, at, held.replay)
-            await firings.record(session, firing)
+    def pause(self, action_id: str, reason: str, run_id: str | None = None) -> None:
+        """Let nobody ask the automation any more, until an Admin resumes it."""
+        self._to_pause.setdefault(action_id, (reason, run_id))
 
-    async def _run(self, session: AsyncSession, fired: Fired, *, at: datetime) -> Run | None:
+    async def finish(self) -> None:
+        """Pause whom too much was recorded of: last, because everybody who writes waits for it then."""
+        for action_id, (reason, run_id) in self._to_pause.items():
+            if await actions.pause(self._session, action_id, {"reason": reason, "at": iso(self._at), "runId": run_id}):
+                log.warning("automation is paused", extra={"action_id": action_id, "cause": reason})
+
+    async def _listens(self, action_id: str) -> bool:
+        return action_id not in self._to_pause and action_id in (await listeners.current(self._session)).by_action
+
+    async def _run(self, fired: Fired) -> None:
         action, limits = fired.action, fired.action.definition.interlock
         if limits and (throttle := limits.throttle):
-            recent = await firings.ran(session, action.id, fired.subject, since=at - throttle.per)
+            recent = await firings.ran(self._session, action.id, fired.subject, since=self._at - throttle.per)
             if recent >= throttle.runs:
-                await self._note(session, fired, Outcome.THROTTLED, at=at)
-                return None
-        chain = fired.run.interlock.causes
-        recurs = any(link.action == action.identifier for link in chain) or bool(
-            await firings.ran(session, action.id, fired.subject, since=at - _MINUTE)
-        )
-        reason = await self._too_much(session, fired, recurs=recurs, at=at)
-        run = stopped(fired.run, reason, at=at) if reason else fired.run
+                await self._note(fired, Outcome.THROTTLED)
+                return
+        recurs = any(link.action == action.identifier for link in fired.run.interlock.causes)
+        reason = await self._too_much(fired, recurs=recurs)
+        run = stopped(fired.run, reason, at=self._at) if reason else fired.run
         try:
-            await runs.create(session, run, action_id=action.id, request=None)
-        except NotFound:
-            return None  # the automation has just been deleted
+            await runs.create(self._session, run, action_id=action.id, request=None)
+        except NotFound:  # the automation has just been deleted
+            await self._note(fired, Outcome.STOPPED)
+            return
         for warning in fired.warnings:
-            await runs.log(session, run.id, warning, by=PLATFORM, at=at)
-        outcome = Outcome.STOPPED if reason else Outcome.RUN
-        await self._note(session, fired, outcome, run_id=run.id, recurs=recurs, at=at)
+            await runs.log(self._session, run.id, warning, by=PLATFORM, at=self._at)
+        await self._note(fired, Outcome.STOPPED if reason else Outcome.RUN, run_id=run.id, recurs=recurs)
         if reason:
-            await pause(session, action.id, reason, run_id=run.id, at=at)
-        return run if run.status is RunStatus.IN_PROGRESS else None
+            self.pause(action.id, reason, run.id)
+        if run.status is RunStatus.IN_PROGRESS:
+            self.started.append(run)
 
-    async def _too_much(self, session: AsyncSession, fired: Fired, *, recurs: bool, at: datetime) -> str | None:
+    async def _too_much(self, fired: Fired, *, recurs: bool) -> str | None:
         """Why this run is one too many; None if it is not."""
-        driving = fired.run.interlock
+        driving, since = fired.run.interlock, self._at - _MINUTE
+        chain = chain_in_words(driving.causes, fired.action.identifier)
         if driving.depth > MAX_DEPTH:
-            chain = chain_in_words(driving.causes, fired.action.identifier)
             return f"It would be number {driving.depth + 1} of a chain of runs that cause each other: {chain}"
-        of_all, recurring = await firings.counted(session, fired.action.id, since=at - _MINUTE)
+        of_all, recurring = await firings.counted(self._session, fired.action.id, since=since)
         if recurs and recurring >= self._most_recurring:
-            chain = chain_in_words(driving.causes, fired.action.identifier)
-            return f"It has run again and again, {recurring} times within a minute: {chain}"
+            return f"It has caused itself {recurring} times within a minute: {chain}"
+        of_subject = await firings.ran(self._session, fired.action.id, fired.subject, since=since)
+        if of_subject >= self._most_recurring:
+            return f"It has run {of_subject} times within a minute for the same: {chain}"
         if of_all >= self._most:
             return f"It has run {of_all} times within a minute"
         return None
 
-    async def _note(
-        self,
-        session: AsyncSession,
-        fired: Fired,
-        outcome: Outcome,
-        *,
-        at: datetime,
-        run_id: str | None = None,
-        recurs: bool = False,
-    ) -> None:
-        firing = Firing(fired.change_id, fired.action.id, fired.subject, outcome, at, fired.replay, run_id, recurs)
-        await firings.record(session, firing)
-
-
-async def pause(session: AsyncSession, action_id: str, reason: str, *, at: datetime, run_id: str | None = None) -> None:
-    """Let nobody ask the automation any more, until an Admin resumes it."""
-    if await actions.pause(session, action_id, {"reason": reason, "at": iso(at), "runId": run_id}):
-        log.warning("automation is paused", extra={"action_id": action_id, "cause": reason})
+    async def _note(self, fired: Fired, outcome: Outcome, *, run_id: str | None = None, recurs: bool = False) -> None:
+        firing = Firing(
+            fired.change_id, fired.action.id, fired.subject, outcome, self._at, fired.replay, run_id, recurs
+        )
+        await firings.record(self._session, firing)

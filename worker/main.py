@@ -12,12 +12,14 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from activities.changelog import ChangelogActivity
 from activities.invocation import InvocationActivity
+from activities.notifications import NotificationActivity
 from activities.runs import RunActivities
 from activities.schedules import ScheduleActivities
-from activities.services import Services
+from activities.services import Mail, Services
 from activities.timers import TimerActivities
 from backends import Resources, open_transport
 from domain.jq import Evaluator
+from domain.smtp import SmtpServer, mailbox
 from domain.users import Caller
 from runtime.clock import now
 from runtime.driver import RunDriver
@@ -149,7 +151,18 @@ def services(
         credentials=Caller(organization.id, organization.client_id, machine=True),
         attempts=settings.webhook_attempts,
         now=now,
+        policy_fail_closed=settings.policy_fail_closed,
+        public_url=settings.public_url,
+        mail=_mail(settings),
     )
+
+
+def _mail(settings: Settings) -> Mail | None:
+    if settings.smtp_url is None or settings.smtp_from is None:
+        return None
+    from activities.mailer import Mailer  # only who sends emails loads the library
+
+    return Mailer(SmtpServer.parse(settings.smtp_url.get_secret_value()), mailbox(settings.smtp_from))
 
 
 def create_worker(settings: Settings, client: Client, services: Services, *, sandboxed: bool = False) -> Worker:
@@ -165,6 +178,7 @@ def create_worker(settings: Settings, client: Client, services: Services, *, san
         workflows=[ActionRun, ScheduledRun, ChangeDelivery, EntityTimer],
         activities=[
             InvocationActivity(services).invoke_backend,
+            NotificationActivity(services).ask_approvers,
             of_runs.close_approval,
             of_runs.close_run,
             of_runs.hear_operator,

@@ -25,11 +25,13 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS = 1.0
 _SWEEP_SECONDS = 300.0
 _RETRY_SECONDS = 5.0
-_BATCH = 200
 _AT_ONCE = 16
+"""How many timers are leased, and told, together: all of them well within their lease."""
 _PAGE = 100
 """How many executions one listing asks for by their ids."""
 _RPC_TIMEOUT = timedelta(seconds=3)
+_TELLING_SECONDS = 8.0
+"""How long telling one may take, however often the client tries: less than `timers.LEASE`, or another relay begins."""
 _LONGEST_DELAY = timedelta(days=3650)
 """How far ahead a workflow is started at most: servers count only so far. It waits for the rest itself."""
 _LONGEST_VALUE = 100
@@ -83,18 +85,16 @@ class TimerRelay:
         async with self._database.read() as session:
             if not await timers.pending(session, now=now):
                 return False
-        leased = await self._database.transact(lambda session: timers.leased(session, now=now, limit=_BATCH))
-        turn = asyncio.Semaphore(_AT_ONCE)
-
-        async def tell(timer: Timer) -> Told | None:
-            async with turn:
-                return await self._tell(timer)
-
-        told = [one for one in await asyncio.gather(*map(tell, leased)) if one is not None]
+        leased = await self._database.transact(lambda session: timers.leased(session, now=now, limit=_AT_ONCE))
+        answers = await asyncio.gather(*map(self._tell, leased), return_exceptions=True)
+        told = [one for one in answers if isinstance(one, Told)]
         late = await self._database.transact(lambda session: timers.told(session, told, at=self._now()))
         for one in late:
             await self._terminate(one.workflow_id, one.workflow_run, "the timer was set to something else meanwhile")
-        return len(leased) == _BATCH and bool(told)
+        for answer in answers:
+            if isinstance(answer, BaseException):  # not before the others are noted, or they would be told again
+                raise answer
+        return len(leased) == _AT_ONCE and bool(told)
 
     async def sweep(self) -> None:
         """Find timers whose workflow is gone, and have it started again.
@@ -133,11 +133,13 @@ class TimerRelay:
         called = workflow_id(timer.blueprint, timer.entity, timer.property)
         starts = timer.pending == "start" and not timer.expired
         try:
-            if timer.workflow_run and not timer.expired and (not starts or timer.workflow_id != called):
-                await self._terminate(timer.workflow_id, timer.workflow_run, "nobody waits for the timer any more")
-            return Told(timer, called, await self._start(timer, called)) if starts else Told(timer, None, None)
-        except RPCError as error:
-            log.warning("temporal call failed", extra={"call": f"{timer.pending} timer", "cause": error.status.name})
+            async with asyncio.timeout(_TELLING_SECONDS):
+                if timer.workflow_run and not timer.expired and (not starts or timer.workflow_id != called):
+                    await self._terminate(timer.workflow_id, timer.workflow_run, "nobody waits for the timer any more")
+                return Told(timer, called, await self._start(timer, called)) if starts else Told(timer, None, None)
+        except (RPCError, TimeoutError) as error:
+            cause = error.status.name if isinstance(error, RPCError) else "time"
+            log.warning("temporal call failed", extra={"call": f"{timer.pending} timer", "cause": cause})
             return None
 
     async def _start(self, timer: Timer, called: str) -> str | None:

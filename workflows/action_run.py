@@ -1,16 +1,20 @@
 """`ActionRun`: one run, from its request to its end."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import is_cancelled_exception
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from domain.errors import InterlockError
     from domain.runs import RunStatus
     from workflows.calls import (
+        ASK_RETRIES,
+        ASK_SILENCE,
+        ASK_TIME_LIMIT,
         INVOKE_RETRIES,
         INVOKE_TIME_LIMIT,
         RECORD,
@@ -19,11 +23,15 @@ with workflow.unsafe.imports_passed_through():
         OperatorWord,
         Progress,
         Question,
+        ask_approvers,
         close_approval,
         close_run,
         hear_operator,
         invoke_backend,
     )
+
+_ASKS = "approvers are asked"
+"""The patch since which approvers are told of a run. It can go when no run waits that is older."""
 
 
 @workflow.defn(name="ActionRun", failure_exception_types=[InterlockError])
@@ -39,6 +47,7 @@ class ActionRun:
         """Nothing is known to have changed yet."""
         self._run = start.run_id
         self._changed = False
+        self._asking: asyncio.Task[None] | None = None
         self._invocation: workflow.ActivityHandle[Progress] | None = None
 
     @workflow.run
@@ -71,10 +80,29 @@ class ActionRun:
 
     async def _drive(self, start: ActionRunInput) -> RunStatus:
         if start.waits_for_approval:
+            if workflow.patched(_ASKS):
+                self._asking = asyncio.create_task(self._ask_approvers())
             status = await self._verdict(start)
             if status.is_terminal:
                 return status
         return await self._work(start)
+
+    async def _ask_approvers(self) -> None:
+        """Beside everything else: the run goes on, whatever becomes of it.
+
+        It is not cancelled by a verdict: each attempt looks at the row first, and tells nobody then.
+        """
+        try:
+            await workflow.execute_activity(
+                ask_approvers,
+                self._run,
+                start_to_close_timeout=ASK_TIME_LIMIT,
+                heartbeat_timeout=ASK_SILENCE,
+                retry_policy=ASK_RETRIES,
+            )
+        except ActivityError as error:
+            if not is_cancelled_exception(error):
+                workflow.logger.warning("approvers were not told", extra={"cause": str(error.cause)})
 
     async def _verdict(self, start: ActionRunInput) -> RunStatus:
         workflow.set_current_details(

@@ -7,6 +7,7 @@ from pydantic import AwareDatetime
 from temporalio import activity
 from temporalio.common import RetryPolicy
 
+from domain.approvals import ASK_ATTEMPTS
 from domain.models import Kept
 from domain.runs import RunStatus
 from domain.timers import Outcome
@@ -109,6 +110,12 @@ async def invoke_backend(run_id: str) -> Progress:
 
 
 @activity.defn
+async def ask_approvers(run_id: str) -> str:
+    """Tell the approvers of a run that it waits for them, each once; what became of it, in words."""
+    raise NotImplementedError
+
+
+@activity.defn
 async def close_approval(question: Question) -> Progress:
     """The verdict; a run that nobody decided about in time is declined."""
     raise NotImplementedError
@@ -161,6 +168,12 @@ INVOKE_TIME_LIMIT = timedelta(minutes=15)
 INVOKE_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
 """Retried for ever: the activity itself knows when a failure is final and settles the run."""
 
+ASK_TIME_LIMIT = timedelta(hours=1)
+ASK_SILENCE = timedelta(minutes=1)
+"""How long who tells approvers may say nothing before the worker counts as dead."""
+ASK_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=30), backoff_coefficient=4, maximum_attempts=ASK_ATTEMPTS)
+"""At once, and half a minute and two and a half minutes later."""
+
 DELIVER_TIME_LIMIT = timedelta(hours=24)
 DELIVER_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=15))
 """How a change that cannot be delivered is tried again, and how long."""
@@ -180,6 +193,7 @@ RECORD: LocalOptions = {
 
 ALL: tuple[Any, ...] = (
     invoke_backend,
+    ask_approvers,
     close_approval,
     close_run,
     hear_operator,

@@ -49,8 +49,13 @@ async def _signal(product: Product, run: str, name: str, said: Any) -> None:
 
 
 async def _log_grows(product: Product, run: str, lines: int) -> list[str]:
+    """What the log says about signals, once there is so much of it."""
+
+    async def about_signals() -> list[str]:
+        return [line for line in await product.logs(run) if line.startswith("The signal")]
+
     async with asyncio.timeout(10):
-        while len(logs := await product.logs(run)) < lines:
+        while len(logs := await about_signals()) < lines:
             await asyncio.sleep(0.02)
     return logs
 

@@ -183,6 +183,29 @@ async def test_what_a_backend_writes_says_which_run_made_it_do_so(catalog: Produ
     held.set()
 
 
+async def test_people_follow_a_team_because_of_the_run_that_its_entity_was_written_for(
+    catalog: Product, held: asyncio.Event
+) -> None:
+    await catalog.action()
+    run = await catalog.start()
+    team: Json = {"name": "sre", "description": "d", "users": ["m@x.io", "n@x.io"]}
+    for email in team["users"]:
+        await catalog.person(email)
+    granted(await catalog.api.post("/v1/teams", json=team), "team")
+    told = len(await recorded(catalog))
+    at, tied = f"{AT}/_team/entities/sre", {"run_id": run["id"]}
+    granted(await catalog.api.patch(at, json={"identifier": "ops"}, params=tied), "entity")
+    assert (await catalog.api.delete(f"{AT}/_team/entities/ops", params=tied)).status_code == 200
+    since = (await recorded(catalog))[told:]
+    named = sorted((one["action"], one["context"]["entity"]) for one in since)
+    assert named == [
+        ("DELETE", "ops"), ("UPDATE", "m@x.io"), ("UPDATE", "m@x.io"), ("UPDATE", "n@x.io"), ("UPDATE", "n@x.io"),
+        ("UPDATE", "ops"),
+    ]  # fmt: skip
+    assert {(one["causedBy"], one["depth"]) for one in since} == {(run["id"], 1)}
+    held.set()
+
+
 async def test_all_entities_go_because_of_the_run_that_it_was_asked_for(
     catalog: Product, evaluate: Evaluator, held: asyncio.Event
 ) -> None:

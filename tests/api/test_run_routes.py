@@ -179,7 +179,7 @@ async def test_a_run_that_cannot_be_is_refused_with_the_reason_and_not_recorded(
         "rules": [{"property": "frozen", "operator": "!=", "value": True}],
     }
     automation = {"type": "automation", "event": {"type": "ENTITY_CREATED", "blueprintIdentifier": "service"}}
-    jq_form = {"properties": {"a": {"type": "string", "default": {"jqQuery": ".user.email"}}}}
+    jq_form = {"properties": {"a": {"type": "string"}}, "required": {"jqQuery": "true"}}
     await product.entity("cart", properties={"frozen": True})
     await product.action("auto", trigger=automation)
     await product.action("scale", trigger=bound("DAY-2"))
@@ -196,7 +196,7 @@ async def test_a_run_that_cannot_be_is_refused_with_the_reason_and_not_recorded(
         ("picky", {"properties": {}}, 422, "missing_self_service_action_entity"),
         ("picky", {"properties": {}, "entity": "cart"}, 422, "entity_does_not_pass_condition"),
         ("scale", {"properties": {}, "entity": "none"}, 404, "not_found"),
-        ("dynamic", {"properties": {}}, 422, None),
+        ("dynamic", {"properties": {}}, 422, "user_inputs_schema_invalid"),
         ("deploy", {}, 422, "invalid_request"),
         ("deploy", {"properties": None}, 422, "invalid_request"),
         ("deploy", {"properties": []}, 422, "invalid_request"),

@@ -10,6 +10,7 @@ from temporalio import activity
 
 from activities.changelog import ChangelogActivity
 from activities.invocation import InvocationActivity
+from activities.notifications import NotificationActivity
 from activities.runs import RunActivities
 from activities.schedules import ScheduleActivities
 from activities.timers import TimerActivities
@@ -24,7 +25,14 @@ ROOT = Path(__file__).parents[2]
 def implementations() -> dict[str | None, Any]:
     """Every activity, by the name Temporal knows it by."""
     found: dict[str | None, Any] = {}
-    for owner in (InvocationActivity, RunActivities, ScheduleActivities, ChangelogActivity, TimerActivities):
+    for owner in (
+        InvocationActivity,
+        NotificationActivity,
+        RunActivities,
+        ScheduleActivities,
+        ChangelogActivity,
+        TimerActivities,
+    ):
         for method in vars(owner).values():
             if definition := activity._Definition.from_callable(method):
                 found[definition.name] = method

@@ -8,6 +8,7 @@ from domain.blueprint_permissions import BlueprintPermissions, BlueprintPermissi
 from domain.blueprints import parsed
 from domain.entities import Entity
 from domain.errors import Forbidden, InvalidRequest
+from domain.permissions import Policy
 from domain.users import Caller, User
 from tests.store.conftest import AT
 
@@ -37,9 +38,12 @@ def entity(**values: Any) -> Entity:
     return Entity(**{**known, **values})
 
 
+def _patch(**said: Any) -> BlueprintPermissionsPatch:
+    return BlueprintPermissionsPatch.model_validate({"entities": said})
+
+
 def permissions(**said: Any) -> BlueprintPermissions:
-    patch = BlueprintPermissionsPatch.model_validate({"entities": said})
-    return BlueprintPermissions().of(SERVICE).patched(patch)
+    return BlueprintPermissions().of(SERVICE).patched(_patch(**said))
 
 
 CART = entity()
@@ -64,15 +68,15 @@ def test_at_first_there_is_a_block_for_everything_and_only_admins_are_in_them() 
     [(person("Admin"), True), (Caller("org", "client", machine=True), True), (person(), False)],
     ids=["admin", "machine", "member"],
 )
-def test_admins_and_machines_may_do_everything_and_others_nothing_that_nobody_gave_them(
+async def test_admins_and_machines_may_do_everything_and_others_nothing_that_nobody_gave_them(
     caller: Caller, may: bool, before: Entity | None, after: Entity | None
 ) -> None:
     nobody = permissions(**{key: {"roles": []} for key in ("register", "unregister", "update")})
     if may:
-        refuse(nobody, caller, before, after)
+        await refuse(nobody, caller, before, after, None)
     else:
         with pytest.raises(Forbidden, match=r"m@x\.io .*'service'"):
-            refuse(nobody, caller, before, after)
+            await refuse(nobody, caller, before, after, None)
 
 
 @pytest.mark.parametrize("given", [MEMBERS, {"roles": ["mEMBER"]}, {"users": ["M@X.io"]}, {"teams": ["sre", "b"]}])
@@ -80,13 +84,13 @@ def test_admins_and_machines_may_do_everything_and_others_nothing_that_nobody_ga
     ("needed", "before", "after"),
     [("register", None, CART), ("unregister", CART, None), ("update", CART, entity(properties={"any": 1}))],
 )
-def test_one_hit_is_enough_and_is_for_that_one_thing(
+async def test_one_hit_is_enough_and_is_for_that_one_thing(
     given: dict[str, Any], needed: str, before: Entity | None, after: Entity | None
 ) -> None:
-    refuse(permissions(**{needed: given}), person(), before, after)
+    await refuse(permissions(**{needed: given}), person(), before, after, None)
     others = {"register", "unregister", "update"} - {needed}
     with pytest.raises(Forbidden, match=f"entities.{needed}"):
-        refuse(permissions(**dict.fromkeys(others, given)), person(), before, after)
+        await refuse(permissions(**dict.fromkeys(others, given)), person(), before, after, None)
 
 
 @pytest.mark.parametrize(
@@ -105,35 +109,108 @@ def test_one_hit_is_enough_and_is_for_that_one_thing(
         ({"update": MEMBERS, "updateProperties": {"tier": NOBODY}}, {"properties": {"tier": 2}}, None),
     ],
 )
-def test_a_change_needs_update_or_the_block_of_everything_that_changes(
+async def test_a_change_needs_update_or_the_block_of_everything_that_changes(
     given: dict[str, Any], change: dict[str, Any], missing: str | None
 ) -> None:
     if missing is None:
-        refuse(permissions(**given), person(), CART, entity(**change))
+        await refuse(permissions(**given), person(), CART, entity(**change), None)
     else:
         with pytest.raises(Forbidden) as refusal:
-            refuse(permissions(**given), person(), CART, entity(**change))
+            await refuse(permissions(**given), person(), CART, entity(**change), None)
         assert f"entities.{missing}" in str(refusal.value)
         assert "updateProperties.tier" not in str(refusal.value), "only what is missing is named"
 
 
-def test_a_team_owns_what_was_its_own_before_and_registers_what_is_its_own_afterwards() -> None:
+async def test_a_team_owns_what_was_its_own_before_and_registers_what_is_its_own_afterwards() -> None:
     owners = permissions(**{key: {"ownedByTeam": True} for key in ("register", "unregister", "update")})
     foreign = entity(team=("web",), title="x")
-    refuse(owners, person(), None, CART)
-    refuse(owners, person(), CART, foreign)
-    refuse(owners, person(), CART, None)
+    await refuse(owners, person(), None, CART, None)
+    await refuse(owners, person(), CART, foreign, None)
+    await refuse(owners, person(), CART, None, None)
     for before, after in ((None, foreign), (foreign, CART), (foreign, None)):
         with pytest.raises(Forbidden, match="no team of theirs owns"):
-            refuse(owners, person(), before, after)
+            await refuse(owners, person(), before, after, None)
 
 
-def test_a_policy_lets_nobody_through_but_admins() -> None:
+class Judge:
+    """Lets through what is in `allowed`, by the first condition, and remembers what it was asked."""
+
+    def __init__(self, *allowed: str) -> None:
+        self.allowed, self.asked = allowed, list[tuple[str, str, Entity]]()
+
+    async def __call__(self, policy: Policy, user: User, entity: Entity) -> bool:
+        self.asked.append((policy.conditions[0], user.email, entity))
+        return policy.conditions[0] in self.allowed
+
+
+def policy(name: str, **more: Any) -> dict[str, Any]:
+    return {**more, "policy": {**POLICY, "conditions": [name]}}
+
+
+async def test_a_policy_decides_alone_and_is_not_asked_about_admins() -> None:
     given = permissions(register={"roles": ["Member"], "policy": POLICY})
     assert given.document()["entities"]["register"]["policy"] == POLICY  # type: ignore[index, call-overload]
-    refuse(given, person("Admin"), None, CART)
-    with pytest.raises(Forbidden, match="policies are not available"):
-        refuse(given, person(), None, CART)
+    no, yes = Judge(), Judge("true")
+    for caller in (person("Admin"), Caller("org", "client", machine=True)):
+        await refuse(given, caller, None, CART, no)
+    assert no.asked == []
+    with pytest.raises(Forbidden, match=r"entities\.register: its policy does not let m@x\.io$"):
+        await refuse(given, person(), None, CART, no)
+    assert no.asked == [("true", "m@x.io", CART)]
+    await refuse(permissions(register=policy("true", roles=[])), person(), None, CART, yes)
+
+
+async def test_a_policy_that_nobody_can_be_asked_about_lets_nobody() -> None:
+    with pytest.raises(Forbidden, match=r"entities\.unregister: it has a policy"):
+        await refuse(permissions(unregister=policy("true", roles=["Member"])), person(), CART, None, None)
+
+
+async def test_of_a_change_policies_see_what_was_before_and_update_is_asked_first() -> None:
+    given = permissions(update=policy("all"), updateProperties={"tier": policy("tier"), "cost": policy("cost")})
+    after = entity(properties={"tier": 2, "cost": 3})
+    judge = Judge("all")
+    await refuse(given, person(), CART, after, judge)
+    assert judge.asked == [("all", "m@x.io", CART)]
+    await refuse(given, person(), CART, after, Judge("tier", "cost"))
+    with pytest.raises(Forbidden) as refusal:
+        await refuse(given, person(), CART, after, Judge("tier"))
+    assert "entities.update: its policy" in str(refusal.value)
+    assert "entities.updateProperties.cost: its policy" in str(refusal.value)
+    assert "updateProperties.tier" not in str(refusal.value)
+
+
+async def test_a_policy_that_many_blocks_have_is_asked_once_for_each_entity() -> None:
+    given = permissions(updateProperties={key: policy("same") for key in ("tier", "cost", "$title")})
+    judge = Judge("same")
+    for _ in range(2):
+        await refuse(given, person(), CART, entity(title="x", properties={"tier": 2, "cost": 3}), judge)
+    assert len(judge.asked) == 2
+    different = permissions(update=policy("no"), updateProperties={"tier": policy("tier"), "cost": policy("cost")})
+    with pytest.raises(Forbidden):
+        await refuse(different, person(), CART, entity(properties={"tier": 2, "cost": 3}), judge)
+    assert [name for name, *_ in judge.asked[2:]] == ["no", "tier", "cost"], "others are asked for themselves"
+
+
+async def test_who_may_change_something_of_it_may_write_it_as_it_is() -> None:
+    given = permissions(update=policy("no"), updateProperties={"tier": policy("tier"), "$title": MEMBERS})
+    judge = Judge("tier")
+    await refuse(given, person(), CART, CART, judge)
+    assert [name for name, *_ in judge.asked] == ["no"], "a list lets them, so no further policy is asked"
+    await refuse(
+        permissions(update=policy("no"), updateProperties={"tier": policy("tier")}), person(), CART, CART, judge
+    )
+    with pytest.raises(Forbidden, match=r"entities\.update: its policy"):
+        await refuse(given.patched(_patch(updateProperties={"$title": NOBODY})), person(), CART, CART, Judge())
+
+
+async def test_a_long_refusal_names_the_first_and_asks_no_further() -> None:
+    judge = Judge()
+    known = {f"p{number}": number for number in range(50)}
+    kind = parsed({"identifier": "service", "schema": {"properties": {key: {"type": "number"} for key in known}}})
+    given = BlueprintPermissions().of(kind).patched(_patch(updateProperties={key: policy(key) for key in known}))
+    with pytest.raises(Forbidden):
+        await refuse(given, person(), entity(properties={}), entity(properties=known), judge)
+    assert 0 < len(judge.asked) < len(known)
 
 
 def test_a_patch_replaces_the_lists_it_names_and_null_says_nothing() -> None:

@@ -193,9 +193,13 @@ def test_required_inputs(definition: dict[str, Any], sent: dict[str, Any], said:
     assert problems({"x": definition}, sent, required=["x"]) == said
 
 
-def test_steps_that_are_hidden_demand_no_less() -> None:
-    steps = [{"title": "One", "order": ["x"], "visible": False}]
-    assert problems({"x": {"type": "string"}}, {}, required=["x"], steps=steps) == ("/x is required",)
+def test_what_is_only_on_hidden_pages_is_not_demanded() -> None:
+    hidden = {"title": "One", "order": ["x"], "visible": False}
+    shown = {"title": "Two", "order": ["x"], "visible": True}
+    required: dict[str, Any] = {"properties": {"x": {"type": "string"}}, "values": {}, "required": ["x"]}
+    assert problems(**required, steps=[hidden]) == ()
+    assert problems(**required, steps=[hidden, shown]) == ("/x is required",)
+    assert problems(**required, steps=[{"title": "Three", "visible": False}]) == ("/x is required",)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Permissions: who may, and by which rule."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from domain.permissions import ApproveLists, ExecuteLists, Permissions, Permissi
 from domain.users import Caller, User
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
+POLICY: Any = {"queries": {"q": {"combinator": "and", "rules": []}}, "conditions": ["true"]}
 MACHINE = Caller("org", "client", machine=True)
 
 
@@ -38,7 +40,8 @@ def execute(**lists: Any) -> Permissions:
         (execute(roles=("Admin",)), person(), False),
         (execute(teams=("sre",)), person(teams=("sre", "web")), True),
         (execute(teams=("sre",)), person(teams=("web",)), False),
-        (execute(roles=("Member",), policy={"queries": {}, "conditions": []}), person(), False),
+        (execute(roles=("Member",), policy=POLICY), person(), True),
+        (execute(roles=("Admin",), policy=POLICY), person(), False),
     ],
 )
 def test_who_may_execute(permissions: Permissions, caller: Caller, allowed: bool) -> None:
@@ -55,8 +58,9 @@ def test_who_owns_the_entity_may_execute_where_that_is_enough() -> None:
 def test_a_refusal_names_what_was_looked_at() -> None:
     with pytest.raises(Forbidden, match=r"ada@example\.com is in none of users \(none\), roles \(Admin\)"):
         Permissions().require_approve(person())
-    with pytest.raises(Forbidden, match="policies are not available yet"):
-        execute(policy={"queries": {}, "conditions": []}).require_execute(person())
+    unasked = Permissions(approve=ApproveLists(roles=("Member",), policy=POLICY))
+    with pytest.raises(Forbidden, match="which was not asked"):
+        unasked.require_approve(person())
 
 
 def test_a_patch_replaces_whole_lists_and_nothing_else() -> None:
@@ -73,13 +77,37 @@ def test_a_patch_replaces_whole_lists_and_nothing_else() -> None:
     assert before.patched(PermissionsPatch.model_validate({"execute": {"policy": None}})).execute.policy is None
 
 
-@given(
-    st.lists(st.sampled_from(["Admin", "Member", "Lead"]), unique=True, min_size=1),
-    st.lists(st.sampled_from(["Admin", "Member", "Lead"]), unique=True),
-)
-def test_nobody_gains_a_permission_by_losing_a_role(roles: list[str], listed: list[str]) -> None:
-    permissions = execute(roles=tuple(listed))
-    for lost in roles:
-        fewer = tuple(role for role in roles if role != lost)
-        if permissions.may_execute(person(roles=fewer)):
-            assert permissions.may_execute(person(roles=tuple(roles)))
+ROLES = st.lists(st.sampled_from(["Admin", "Member", "Lead", "lead"]), unique=True)
+TEAMS = st.lists(st.sampled_from(["sre", "web"]), unique=True)
+
+
+@given(ROLES, TEAMS, ROLES, TEAMS, TEAMS, st.booleans(), st.booleans())
+def test_nobody_gains_a_permission_by_losing_a_role_or_a_team(
+    roles: list[str],
+    teams: list[str],
+    listed: list[str],
+    listed_teams: list[str],
+    owners: list[str],
+    owned: bool,
+    policy: bool,
+) -> None:
+    lists: Any = {"roles": listed, "teams": listed_teams, "policy": POLICY if policy else None}
+    permissions = Permissions(
+        execute=ExecuteLists(**lists, owned_by_team=owned), approve=ApproveLists(**{**lists, "policy": None})
+    )
+
+    def may(roles: Iterable[str], teams: Iterable[str]) -> list[bool]:
+        caller = person(roles=tuple(roles), teams=tuple(teams))
+        return [
+            bool(permissions.may_execute(caller)),
+            bool(permissions.may_execute(caller, owners)),
+            bool(permissions.may_approve(caller)),
+            permissions.shows_runs(caller),
+            permissions.scope("deploy", caller) is not None,
+        ]
+
+    whole = may(roles, teams)
+    fewer = [may([one for one in roles if one != lost], teams) for lost in roles]
+    fewer += [may(roles, [one for one in teams if one != lost]) for lost in teams]
+    for less in fewer:
+        assert all(before or not after for before, after in zip(whole, less, strict=True))

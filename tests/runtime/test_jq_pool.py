@@ -18,6 +18,7 @@ from pydantic import JsonValue
 from domain.errors import Unavailable
 from domain.jq import Failed, Nothing, Outcome, Overran, Value
 from runtime.jq_pool import JqPool, Limits
+from runtime.jq_process import CACHED, Programs
 
 ENDLESS = "last(range(1e18))"
 
@@ -135,12 +136,37 @@ async def test_a_program_that_needs_too_much_memory_fails_alone(program: str) ->
 async def test_a_process_that_has_grown_is_replaced_between_calls() -> None:
     async with JqPool(size=1, limits=Limits(memory=64 * 2**20)) as pool:
         first = pid_of(pool)
-        for start in range(0, 90, 30):
-            # Compiled programs are kept, and these are large.
-            programs = [f'"{"x" * 200_000}{n:02}" | length' for n in range(start, start + 30)]
-            assert await pool(programs, None) == [Value(200_002)] * 30
+        # What it took once stays with the process, and this is much.
+        assert await pool(['"x" * 20000000 | length'], None) == [Value(20_000_000)]
         assert await pool(["."], 1) == [Value(1)]
         assert pid_of(pool) != first
+
+
+async def test_conditions_that_fit_are_compiled_once_and_of_others_at_least_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compiled: list[str] = []
+
+    def compile_(text: str) -> str:
+        compiled.append(text)
+        return text
+
+    monkeypatch.setattr(Programs, "_compile", staticmethod(compile_))
+    most = int(Limits().memory * CACHED)
+
+    def asked_twice(texts: list[str]) -> int:
+        """How many of them are compiled when they are asked for once more, in the same order."""
+        programs = Programs(most)
+        for _ in range(2):
+            compiled.clear()
+            for text in texts:
+                assert programs.compiled(text) == text
+                assert programs.size <= most
+        return len(compiled)
+
+    assert asked_twice([f".diff.after.title == {n:05}" for n in range(5_000)]) == 0
+    assert asked_twice([f".diff.after.title == {n:05}" for n in range(8_000)]) < 7_000
+    assert asked_twice([f"{'x' * 2**20}{n}" for n in range(2)]) == 2, "all others would be forgotten for it"
 
 
 async def test_an_output_that_is_too_large_or_too_deep_fails_alone(pool: JqPool) -> None:

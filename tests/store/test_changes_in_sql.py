@@ -11,10 +11,12 @@ from domain.automations import Outcome
 from domain.changes import Change, Happening
 from domain.documents import Document
 from store import actions, audit, changes, firings, runs
-from store.audit import Filters, Viewer
-from store.automation_tables import HeldChangeRow, PendingChangeRow
+from store.audit import Filters
+from store.automation_tables import AutomationWriteRow, HeldChangeRow, PendingChangeRow
 from store.database import Database
+from store.explanations import meant_by
 from store.firings import Firing
+from store.run_visibility import Viewer
 from store.tables import ChangeRow
 from tests.store.conftest import AT, make_action, make_run
 
@@ -154,6 +156,12 @@ async def test_the_log_is_purged_in_batches_but_for_what_is_waited_for(
         await runs.create(session, run, action_id=action.id, request=None)
         session.add(PendingChangeRow(change_id=old[1], subject="s", listening=0))
         session.add(HeldChangeRow(action_id="a", subject="s", change_id=old[2], due_at=AT))
+        sequences = await session.exec(
+            select(ChangeRow.sequence).where(ChangeRow.resource_type == "entity").order_by(col(ChangeRow.sequence))
+        )
+        for name, sequence in zip(["gone", *"abcde", "kept"], sequences, strict=False):
+            written = {"action_id": "a", "subject": "s", "blueprint": "b", "identifier": name, "run_id": "r"}
+            session.add(AutomationWriteRow(**written, sequence=sequence or 0))
         for change_id, run_id in ((old[3], run.id), (old[4], "r_gone")):
             await firings.record(session, Firing(change_id, "a", "s", Outcome.RUN, AT, run_id=run_id))
     before = AT + timedelta(seconds=6)
@@ -169,6 +177,8 @@ async def test_the_log_is_purged_in_batches_but_for_what_is_waited_for(
         await runs.change(session, run.id, lambda one: one.cancelled("enough", at=AT, by="ada"), origin="API")
     await audit.purge(database, before=before)
     assert await left() == [*old[1:3], *kept]
+    async with database.read() as session:
+        assert sorted(await session.exec(select(AutomationWriteRow.identifier))) == ["a", "b", "kept"]
 
 
 @pytest.mark.parametrize(
@@ -198,3 +208,17 @@ async def test_no_filter_reads_the_whole_log(sqlite_url: str, filters: dict[str,
                 "EXPLAIN QUERY PLAN " + str(asked[0].compile(connection, compile_kwargs={"literal_binds": True}))
             ).all()
     assert index in " ".join(step[-1] for step in plan)
+
+
+@pytest.mark.parametrize("kind", ["RUN_CREATED", "RUN_UPDATED", "ANY_RUN_CHANGE"])
+async def test_changes_of_one_action_are_found_by_it(sqlite_url: str, kind: str) -> None:
+    query = (
+        select(ChangeRow.id)
+        .where(meant_by({"type": kind, "actionIdentifier": "deploy"}))
+        .order_by(col(ChangeRow.at).desc(), col(ChangeRow.sequence).desc())
+    )
+    async with Database(sqlite_url) as database, database.read() as session:
+        connection = session.sync_session.connection()
+        asked = query.compile(connection, compile_kwargs={"literal_binds": True})
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}").all()
+    assert "ix_changes_action" in " ".join(step[-1] for step in plan)

@@ -12,6 +12,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.blueprints import Blueprint, BlueprintId
+from domain.causes import Cause
 from domain.documents import Document
 from domain.entities import Author, Entity, Kind, Writing, changed, created, parsed_request
 from domain.errors import Forbidden, IdentifierTaken, InterlockError, InvalidRequest, NotFound
@@ -87,7 +88,7 @@ async def put(
     return await database.transact(work)
 
 
-async def rename(database: Database, identifier: str, other: str) -> None:
+async def rename(database: Database, identifier: str, other: str, *, writer: Writer = WRITER) -> None:
     """Give the entity of a team another identifier."""
 
     async def work(session: AsyncSession) -> None:
@@ -95,23 +96,23 @@ async def rename(database: Database, identifier: str, other: str) -> None:
         kind = Kind(found.identifier, found.definition)
         before = await entities.get(session, TEAM, identifier, to_change=True)
         request = parsed_request({"identifier": other})
-        made = changed(kind, before.entity, request, how=Writing.MERGE, author=WRITER.author)
-        entity = await people_entities.follow(session, before.entity, made, writer=WRITER)
+        made = changed(kind, before.entity, request, how=Writing.MERGE, author=writer.author)
+        entity = await people_entities.follow(session, before.entity, made, writer=writer)
         assert entity
         if other != identifier and await entities.find(session, TEAM, other):
             raise IdentifierTaken("Entity", other)
-        await entities.replace(session, kind, before, entity, writer=WRITER)
+        await entities.replace(session, kind, before, entity, writer=writer)
 
     await database.transact(work)
 
 
-async def delete(database: Database, blueprint: str, identifier: str) -> None:
+async def delete(database: Database, blueprint: str, identifier: str, *, writer: Writer = WRITER) -> None:
     """Delete an entity as the catalog does."""
 
     async def work(session: AsyncSession) -> None:
         stored = await entities.get(session, blueprint, identifier, to_change=True)
-        assert await people_entities.follow(session, stored.entity, None, writer=WRITER) is None
-        await entities.remove(session, stored, writer=WRITER)
+        assert await people_entities.follow(session, stored.entity, None, writer=writer) is None
+        await entities.remove(session, stored, writer=writer)
 
     await database.transact(work)
 
@@ -120,6 +121,13 @@ async def entity_of(database: Database, blueprint: str, name: str) -> Entity:
     """The entity of a person or a team."""
     async with database.read() as session:
         return (await entities.get(session, blueprint, identifier_of(name))).entity
+
+
+async def changes_of(database: Database) -> list[dict[str, Any]]:
+    """Every change that is no blueprint's, in order."""
+    async with database.read() as session:
+        query = select(ChangeRow.document).where(ChangeRow.resource_type != "blueprint")
+        return [dict(row) for row in await session.exec(query.order_by(col(ChangeRow.sequence)))]
 
 
 async def recorded(database: Database) -> list[tuple[str, str, str | None]]:
@@ -317,6 +325,27 @@ async def test_only_admins_write_people_as_entities(catalog: Database) -> None:
     await put(catalog, USER, {"identifier": "a@b", "properties": {"port_role": "Admin"}}, writer=admin)
     [ada], groups = await agree(catalog)
     assert (ada.roles, groups) == (("Admin",), [])
+
+
+async def test_all_that_a_write_of_a_team_leads_to_says_which_run_made_it(catalog: Database) -> None:
+    await person(catalog, "a@b")
+    await person(catalog, "b@b", "sre")
+    await team(catalog, "sre", "a@b", "b@b")
+    first = await changes_of(catalog)
+    assert {(one["causedBy"], one["depth"]) for one in first} == {(None, 0)}
+    because = WRITER.because_of(Cause("r_1", 2))
+    await rename(catalog, "sre", "ops", writer=because)
+    await put(catalog, USER, {"identifier": "c@b", "relations": {"teams": ["ops"]}}, writer=because)
+    await put(catalog, USER, {"identifier": "a@b", "properties": {"port_role": "Admin"}}, writer=because)
+    await delete(catalog, TEAM, "ops", writer=because)
+    await delete(catalog, USER, "c@b", writer=because)
+    await agree(catalog)
+    since = (await changes_of(catalog))[len(first) :]
+    assert [str(one["context"][key]) for one in since if (key := str(one["resourceType"])) == "entity"] == [
+        "a@b", "b@b", "ops", "c@b", "a@b", "a@b", "b@b", "c@b", "ops", "c@b",
+    ]  # fmt: skip
+    assert {one["resourceType"] for one in since} == {"entity", "user", "team"}
+    assert {(one["causedBy"], one["depth"]) for one in since} == {("r_1", 3)}
 
 
 async def test_without_the_blueprints_people_are_only_people(database: Database) -> None:

@@ -12,6 +12,7 @@ from domain.errors import InvalidRequest, NotFound, RunExhausted, RunNotWaitingF
 from domain.runs import Driving, Report, Run, RunStatus
 from store import actions, approvals, runs
 from store.database import Database
+from store.run_visibility import Viewer
 from store.tables import ChangeRow, RunRow
 from tests.store.conftest import make_action, make_run
 
@@ -244,6 +245,7 @@ async def test_lists_are_newest_first_and_every_filter_holds(database: Database,
                 created_by=f"user_{number % 2}",
                 external_run_id=f"ext_{number}",
                 status=RunStatus.SUCCESS if number == 3 else RunStatus.IN_PROGRESS,
+                interlock=Driving(approvers=("asked_0", "asked_1")),
             )
             await runs.create(session, run, action_id=(action if number else restricted).id, request=None)
 
@@ -262,9 +264,18 @@ async def test_lists_are_newest_first_and_every_filter_holds(database: Database,
     assert await numbers(replace(every, action="deploy")) == ["3", "2", "1", "0"]
     assert await numbers(replace(every, action="other")) == []
     assert await numbers(replace(every, sources=("UI",))) == []
-    assert await numbers(replace(every, seen_by="user_9")) == ["3", "2", "1"], "0 is restricted"
-    assert await numbers(replace(every, seen_by="user_0")) == ["3", "2", "1", "0"], "0 is theirs"
-    assert await numbers(replace(every, seen_by="user_9", approvable=(restricted.id,))) == ["3", "2", "1", "0"]
+    all_but_the_first = ["3", "2", "1"]
+
+    async def seen(viewer: Viewer) -> list[str]:
+        return await numbers(replace(every, viewer=viewer))
+
+    assert await seen(Viewer("user_9", ())) == all_but_the_first, "0 is restricted"
+    assert await seen(Viewer("user_0", ())) == [*all_but_the_first, "0"], "0 is theirs"
+    assert await seen(Viewer("user_9", (restricted.id,))) == [*all_but_the_first, "0"]
+    assert await seen(Viewer("asked_1", (), (restricted.id,))) == [*all_but_the_first, "0"], "they were asked"
+    assert await seen(Viewer("asked_1", ())) == all_but_the_first, "the lists decide there"
+    for other in ("asked", "sked_1", "asked%1", "asked_", '"', "%"):
+        assert await seen(Viewer(other, (), (restricted.id,))) == all_but_the_first, other
 
 
 async def test_runs_follow_the_name_of_their_action_and_outlive_it(database: Database, at: datetime) -> None:

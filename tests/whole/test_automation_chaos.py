@@ -22,7 +22,7 @@ from tests.support.processes import Parts, eventually
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(600)]
 
 Json = dict[str, Any]
-WRITES = int(os.environ.get("INTERLOCK_CHAOS_WRITES", "120"))
+WRITES = int(os.environ.get("INTERLOCK_CHAOS_WRITES", "60"))
 """How many times entities are written; thousands in the longer variant."""
 WRITERS, ENTITIES = 6, 24
 VICTIMS = ("api", "worker", "temporal")

@@ -1,5 +1,7 @@
 """The relay of automations over the real product: one run for each change that one wants, and why others have none."""
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,12 +10,14 @@ from temporalio.testing import WorkflowEnvironment
 
 from domain.jq import Evaluator
 from domain.requests import MAX_DEPTH
+from runtime.clock import now
 from runtime.jq_pool import JqPool, Limits
 from store import actions
 from store.automation_tables import FiringRow, PendingChangeRow
 from store.tables import ActionVersionRow, RunRow
 from tests.support.processes import eventually
 from tests.support.product import Json, Product, running
+from worker.judging import Fired, Judging, Question
 
 
 async def automation(product: Product, identifier: str = "told", *, publish: bool = True, **more: Any) -> Json:
@@ -58,7 +62,7 @@ async def of(product: Product, identifier: str = "told") -> list[Json]:
     """The runs of an automation, oldest first."""
     await settled(product)
     found = (await product.api.get("/v1/actions/runs", params={"action": identifier, "limit": 1000})).json()["runs"]
-    return sorted(found, key=lambda run: str(run["createdAt"]))
+    return list(reversed(found))
 
 
 async def outcomes(product: Product) -> list[str]:
@@ -165,11 +169,24 @@ async def test_too_many_runs_in_a_minute_pause_the_automation(
         for number in range(8):
             await product.api.patch("/v1/blueprints/service/entities/cart", json={"title": str(number)})
         found = await of(product)
-        # The first run for an entity is none that recurs.
-        wanted = 3 if limit == "automation_runs_per_minute" else 4
-        assert [run["status"] for run in found] == ["SUCCESS"] * wanted + ["FAILURE"]
-        assert f"{wanted if wanted == 3 else 3} times within a minute" in found[-1]["summary"]
+        assert sorted(run["status"] for run in found) == ["FAILURE"] + ["SUCCESS"] * 3
+        [stopped] = [run for run in found if run["status"] == "FAILURE"]
+        assert "3 times within a minute" in stopped["summary"]
         assert "paused" in (await product.api.get("/v1/actions/told")).json()["action"]
+        assert set(await outcomes(product)) == {"run", "stopped"}
+
+
+async def test_many_runs_for_many_entities_are_no_loop(
+    clock: WorkflowEnvironment, evaluate: Evaluator, sqlite_url: str
+) -> None:
+    settings: Any = {"automation_recurrences_per_minute": "3"}
+    async with running(clock, evaluate, sqlite_url, **settings) as product:
+        await product.entity("first")
+        await automation(product)
+        for number in range(6):
+            await product.entity(f"e{number}")
+            await product.api.patch(f"/v1/blueprints/service/entities/e{number}", json={"title": "again"})
+        assert [run["status"] for run in await of(product)] == ["SUCCESS"] * 12
 
 
 async def test_debounce_makes_one_run_of_the_last_change(product: Product) -> None:
@@ -184,6 +201,66 @@ async def test_debounce_makes_one_run_of_the_last_change(product: Product) -> No
     run = await eventually("the entity has calmed down", one, within=10)
     assert run["payload"]["body"]["event"]["diff"]["after"]["title"] == "2"
     assert sorted(await outcomes(product)) == ["merged", "merged", "run"]
+
+
+async def test_a_change_that_was_held_is_for_the_automation_as_it_is_then(
+    clock: WorkflowEnvironment, evaluate: Evaluator, sqlite_url: str
+) -> None:
+    async with running(clock, evaluate, sqlite_url, worker=False) as product:
+        await product.entity("cart")
+        document = await automation(product, interlock={"debounce": {"quiet": "PT0.2S"}})
+        relay = product.automations(evaluate)
+        await product.api.patch("/v1/blueprints/service/entities/cart", json={"title": "new"})
+        await relay.once()
+        assert await outcomes(product) == ["held"]
+        trigger = {"type": "automation", "event": {"type": "ENTITY_DELETED", "blueprintIdentifier": "other"}}
+        answer = await product.api.put("/v1/actions/told", json={**document, "trigger": trigger})
+        assert answer.status_code == 200, answer.text
+        await asyncio.sleep(0.3)
+        await relay.let_go()
+        assert await outcomes(product) == ["stopped"]
+        assert (await product.api.get("/v1/actions/runs")).json()["runs"] == []
+
+
+async def test_a_change_that_cannot_be_answered_holds_up_those_of_its_entity_and_no_others(
+    clock: WorkflowEnvironment, evaluate: Evaluator, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(clock, evaluate, sqlite_url, worker=False) as product:
+        for name in ("cart", "other"):
+            await product.entity(name)
+        await automation(product)
+        for title in ("0", "1"):
+            for name in ("cart", "other"):
+                await product.api.patch(f"/v1/blueprints/service/entities/{name}", json={"title": title})
+        relay, answer = product.automations(evaluate), Judging.answer
+        at = [now()]
+        monkeypatch.setattr(relay, "_now", lambda: at[0])
+
+        async def fails(self: Judging, question: Question) -> list[Fired]:
+            after: Any = question.change["after"]
+            if (after["identifier"], after["title"]) == ("cart", "0"):
+                raise KeyError("a fault of ours")
+            return await answer(self, question)
+
+        monkeypatch.setattr(Judging, "answer", fails)
+        while await relay.once():
+            pass
+        assert await titles(product) == ["other 0", "other 1"]
+        monkeypatch.setattr(Judging, "answer", answer)
+        while await relay.once():
+            pass
+        assert await titles(product) == ["other 0", "other 1"], "nobody else takes it before its lease is over"
+        at[0] += timedelta(minutes=2)
+        while await relay.once():
+            pass
+        assert sorted(await titles(product)) == ["cart 0", "cart 1", "other 0", "other 1"]
+
+
+async def titles(product: Product) -> list[str]:
+    """What the runs there are are about, oldest first."""
+    found = (await product.api.get("/v1/actions/runs", params={"action": "told", "limit": 1000})).json()["runs"]
+    events = [run["payload"]["body"]["event"]["diff"]["after"] for run in reversed(found)]
+    return [f"{event['identifier']} {event['title']}" for event in events]
 
 
 async def test_throttle_leaves_out_what_comes_too_soon(product: Product) -> None:

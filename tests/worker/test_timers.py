@@ -315,3 +315,62 @@ async def test_every_moment_that_is_reached_fires_once(database: Database, seed:
     told = [(one["context"]["entity"], one["after"]["properties"]["ttl"]) for one in changes]
     assert sorted(told) == sorted(world.expected)
     assert told, "something must have happened"
+
+
+@dataclass
+class Slow(Unreliable):
+    """A Temporal that serves one start after the other, each of which takes its time."""
+
+    world: World = field(kw_only=True)
+
+    async def start_workflow(self, *given: Any, **more: Any) -> Any:
+        """Start it, later."""
+        self.world.now += timedelta(seconds=0.25)
+        await asyncio.sleep(0)
+        return await super().start_workflow(*given, **more)
+
+
+async def _told_all(relay: TimerRelay, temporal: Unreliable, *, most: int) -> None:
+    while await relay.relay_once():
+        assert len(temporal.executions) <= most, "they are started again and again"
+
+
+async def test_each_timer_is_started_once_however_slow_temporal_is(database: Database) -> None:
+    await sql.made(database)
+    world = World(database, random.Random(0), Unreliable(random.Random(0)))  # noqa: S311
+    world.temporal = Slow(random.Random(0), world=world)  # noqa: S311
+    for number in range(100):
+        await sql.put(database, f"e{number}", ttl=iso(AT + timedelta(days=2)))
+    relays = [world.relay, world.relay]
+    await asyncio.gather(*(_told_all(relay, world.temporal, most=200) for relay in relays))
+    assert len(world.temporal.executions) == 100
+    assert not any([await relay.relay_once() for relay in relays])
+
+
+async def test_a_timer_that_cannot_be_told_costs_the_others_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.timers._TELLING_SECONDS", 0.05)
+    await sql.made(database)
+    world = World(database, random.Random(0), Unreliable(random.Random(0)))  # noqa: S311
+    for name in ("broken", "endless", "good"):
+        await sql.put(database, name, ttl=iso(AT + timedelta(days=2)))
+    real = TimerRelay._start
+
+    async def start(self: TimerRelay, timer: timers.Timer, called: str) -> str | None:
+        if timer.entity == "broken":
+            raise ValueError("nobody knows why")
+        if timer.entity == "endless":
+            await asyncio.sleep(60)
+        return await real(self, timer, called)
+
+    monkeypatch.setattr(TimerRelay, "_start", start)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="nobody knows why"):
+            await world.relay.relay_once()
+        world.now += timers.LEASE
+    rows = await sql.rows(database)
+    assert {entity: row.pending for (entity, _), row in rows.items()} == {
+        "broken": "start", "endless": "start", "good": None,
+    }  # fmt: skip
+    assert len(world.temporal.executions) == 1

@@ -2,8 +2,10 @@
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 from sqlmodel import col, select
 
 from activities.services import Services
@@ -15,7 +17,8 @@ from domain.documents import Document
 from domain.errors import NotFound
 from domain.runs import PLATFORM, Driving, Run, RunStatus, Source
 from domain.users import Caller
-from store import actions, blueprints, entities, firings, runs
+from store import actions, automation_writes, blueprints, entities, firings, runs
+from store.automation_tables import AutomationWriteRow
 from store.database import Database
 from store.tables import ChangeRow
 from tests.store.conftest import AT, make_action, make_run, no_jq
@@ -177,3 +180,26 @@ async def test_of_automations_at_the_same_time_the_last_change_stays(services: S
     assert {run.status for run in ended} == {RunStatus.SUCCESS}
     async with services.database.read() as session:
         assert (await entities.get(session, "service", "cart")).entity.properties == {"n": 5}
+
+
+async def test_who_wrote_last_is_found_by_key_however_much_was_written_before(services: Services) -> None:
+    subject = await recorded(services, make_run())
+    first, second, third = await fired(services, subject, times=3)
+    write = EntityWrite("service", {"identifier": "cart"})
+    for run in (third, second):
+        await upsert(services, run, write)
+    async with services.database.read() as session:
+        [row] = await session.exec(select(AutomationWriteRow))
+        assert (row.run_id, row.subject, row.blueprint, row.identifier) == (third.id, subject.id, "service", "cart")
+        asked: list[Any] = []
+        connection = session.sync_session.connection()
+        event.listen(connection, "before_execute", lambda _, statement, *__: asked.append(statement))
+        written: Document = {"blueprint": "service", "identifier": "cart"}
+        assert await automation_writes.later(session, first, written) == third.id
+        if services.database.is_sqlite:
+            for statement in asked[:]:
+                values = dict.fromkeys(statement.compile().params, "x")
+                sql = statement.params(**values).compile(connection, compile_kwargs={"literal_binds": True})
+                plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}").all()
+                assert all(step[-1].startswith("SEARCH") for step in plan), plan
+        assert len(asked) == 2

@@ -81,19 +81,56 @@ async def workflow_cancelled(bench: Bench) -> str:
     return handle.id
 
 
-WAYS = (synchronous, reported, overdue, approved, undecided, cancelled, workflow_cancelled)
+async def asked(bench: Bench) -> str:
+    """The approvers are told at the second attempt, then one of them approves."""
+    bench.row.failures["ask_approvers"] = 1
+    handle = await bench.start(waits_for_approval=True, approval_time_limit=timedelta(days=1))
+    await _until(lambda: bool(bench.row.told), bench)
+    await handle.signal("decide", {"by": "ada@example.com", "status": "APPROVE"})
+    await handle.result()
+    return handle.id
 
 
-async def record(version: str) -> None:
-    """Write the histories of a version."""
+async def asked_in_vain(bench: Bench) -> str:
+    """The approvers cannot be told, and the run is declined at its time limit."""
+    bench.row.failures["ask_approvers"] = 1_000_000
+    handle = await bench.start(waits_for_approval=True, approval_time_limit=timedelta(days=1))
+    await handle.result()
+    return handle.id
+
+
+async def decided_before_asked(bench: Bench) -> str:
+    """An operator approves while the approvers have still to be told."""
+    bench.row.failures["ask_approvers"] = 1_000_000
+    handle = await bench.start(waits_for_approval=True, approval_time_limit=timedelta(days=1))
+    await _until(lambda: bench.row.tries > 0, bench)
+    await handle.signal("decide", {"by": "ada@example.com", "status": "APPROVE"})
+    await handle.result()
+    return handle.id
+
+
+async def _until(happened: Callable[[], bool], bench: Bench) -> None:
+    while not happened():
+        await bench.environment.sleep(timedelta(seconds=1))
+
+
+WAYS = (
+    synchronous, reported, overdue, approved, undecided, cancelled, workflow_cancelled, asked, asked_in_vain,
+    decided_before_asked,
+)  # fmt: skip
+
+
+async def record(version: str, *names: str) -> None:
+    """Write the histories of a version: of the ways that are named, or of all."""
     server = Path(sys.prefix, "bin", "temporal-test-server")
-    for way in WAYS:
+    for way in [way for way in WAYS if not names or way.__name__ in names]:
         async with await WorkflowEnvironment.start_time_skipping(
             test_server_existing_path=str(server), data_converter=pydantic_data_converter
         ) as environment:
             row, queue = Row(), uuid.uuid4().hex
             activities: list[Callable[..., Any]] = [
                 row.invoke_backend,
+                row.ask_approvers,
                 row.close_approval,
                 row.close_run,
                 row.hear_operator,
@@ -106,4 +143,4 @@ async def record(version: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(record(sys.argv[1]))
+    asyncio.run(record(*sys.argv[1:]))

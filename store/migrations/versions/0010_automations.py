@@ -59,6 +59,17 @@ def upgrade() -> None:
     op.create_index("ix_firings_subject", "firings", ["action_id", "subject", "at"])
     op.create_index("ix_firings_newest", "firings", ["action_id", "at"])
     op.create_table(
+        "automation_writes",
+        sa.Column("action_id", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("blueprint", sa.String(), nullable=False),
+        sa.Column("identifier", sa.String(), nullable=False),
+        sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("run_id", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("action_id", "subject", "blueprint", "identifier"),
+    )
+    op.create_index("ix_automation_writes_sequence", "automation_writes", ["sequence"])
+    op.create_table(
         "held_changes",
         sa.Column("action_id", sa.String(), nullable=False),
         sa.Column("subject", sa.String(), nullable=False),
@@ -68,6 +79,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("action_id", "subject"),
     )
     op.create_index("ix_held_changes_due_at", "held_changes", ["due_at"])
+    op.create_index(
+        "ix_changes_action",
+        "changes",
+        ["action", "at"],
+        sqlite_where=sa.text("action IS NOT NULL"),
+        postgresql_where=sa.text("action IS NOT NULL"),
+    )
     _create_timers_and_schedules()
 
 
@@ -160,7 +178,10 @@ def _keep_timers() -> None:
 
 def downgrade() -> None:
     """Take back."""
-    for name in ("schedules", "entity_timers", "held_changes", "firings", "pending_changes", "listening"):
+    op.drop_index("ix_changes_action", "changes")
+    for name in (
+        *("schedules", "entity_timers", "held_changes", "automation_writes", "firings", "pending_changes", "listening"),
+    ):
         op.drop_table(name)
     with op.batch_alter_table("actions") as actions:
         actions.drop_column("paused")

@@ -1,0 +1,99 @@
+"""Dry runs: what a request for a run would do, and who would decide about it, without doing anything."""
+
+from dataclasses import replace
+
+from pydantic import JsonValue
+
+from api.errors import status_of
+from api.requesting import Asking, Prepared, acting, prepare
+from api.services import ApiServices
+from api.visibility import viewer_of
+from domain.actions import Action
+from domain.documents import Document
+from domain.dry_runs import NO_RUN, differences, masked, replaced, sealed
+from domain.errors import InterlockError, NotFound, Unavailable
+from domain.runs import Run, RunStatus
+from domain.templating import MASK
+from domain.users import Caller
+from runtime import rendering
+from store import actions, runs
+
+
+async def dry_run(asking: Asking, run_as: str | None, services: ApiServices) -> Document:
+    """What would come of the request; nothing is recorded, and nobody is told.
+
+    Raises:
+        Unavailable: the database, or a process to run templates and policies, cannot be had.
+    """
+    so_far, refusal = Prepared(), None
+    try:
+        asking = await acting(replace(asking, run_id=NO_RUN), run_as, services)
+        await prepare(asking, services, so_far)
+    except Unavailable:
+        raise
+    except InterlockError as error:
+        refusal = error
+    action, run, warnings = so_far.action, so_far.run, list(so_far.warnings)
+    if refusal is None and action and run and run.status is RunStatus.WAITING_FOR_APPROVAL:
+        run = await _as_approved(run, action, services, warnings)
+    shown: Document = {
+        "run": None,
+        "inputs": None,
+        "request": None,
+        "warnings": list[JsonValue](warnings),
+        "decisions": [one.model_dump(mode="json") for one in so_far.rulings],
+        "approvers": [one.model_dump(mode="json") for one in so_far.approvers],
+        "differences": [],
+    }
+    if action and run:
+        document = run.document()
+        del document["id"]
+        shown |= {"run": document, "inputs": run.properties, "request": run.payload}
+        shown = _masked(shown, sealed(run, action))
+        shown |= await _compared(shown, action, asking.caller, services)
+    if refusal is not None:
+        shown["refusal"] = refused(refusal)
+    return shown
+
+
+def refused(refusal: InterlockError) -> Document:
+    """The refusal as the request would be answered with."""
+    return {"error": refusal.code, "statusCode": int(status_of(refusal)), "message": str(refusal)}
+
+
+async def _as_approved(run: Run, action: Action, services: ApiServices, warnings: list[str]) -> Run:
+    """With what would be sent when it is approved; what cannot be rendered then is no refusal now."""
+    try:
+        approved, told = await rendering.rendered(run, action, services.evaluate, services.settings)
+    except Unavailable:
+        raise
+    except InterlockError as fault:
+        warnings.append(f"once approved, the run would fail: {fault}")
+        return run
+    warnings += told
+    return approved
+
+
+async def _compared(shown: Document, action: Action, caller: Caller, services: ApiServices) -> Document:
+    """The last run of the same action that the caller may see, and where this one differs from it."""
+    viewer = await viewer_of(caller, services)
+    async with services.database.read() as session:
+        found = await runs.listed(session, runs.Filters(action=action.identifier, limit=1, viewer=viewer))
+        if not found:
+            return {"lastRun": None}
+        [last] = found
+        try:
+            then = await actions.version(session, action.id, last.interlock.action_version)
+        except NotFound:
+            then = action
+    secrets = sealed(last, action, then)
+    inputs = masked(last.properties, secrets)
+    differing = list(differences(inputs, shown["inputs"], ("inputs",)))
+    if last.payload is not None and shown["request"] is not None:
+        request = replaced(last.payload, dict.fromkeys(secrets, MASK) | {last.id: NO_RUN})
+        differing += differences(request, shown["request"], ("request",))
+    return {"lastRun": last.id, "differences": list[JsonValue](differing)}
+
+
+def _masked(document: Document, secrets: list[str]) -> Document:
+    return {key: masked(value, secrets) for key, value in document.items()}

@@ -1,0 +1,167 @@
+"""What the programs of a form see: the inputs as they stand, who asks, and the entity the action runs on."""
+
+import heapq
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import regex
+from pydantic import JsonValue
+
+from domain.documents import Document
+from domain.inputs import Input, UserInputs
+from domain.people_entities import identifier_of, title_of
+from domain.templating import MASK
+from domain.users import ADMIN, MEMBER, Caller
+
+MOST_NAMED: Final = 1_000
+"""How many entities one input may name."""
+
+
+class Named(NamedTuple):
+    """An entity that an input names."""
+
+    blueprint: str
+    identifier: str
+
+
+Entities = Mapping[Named, Document | None]
+"""What is known of the entities that inputs name; None: there is none, or not for whoever asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntityInput:
+    """What makes an input one that names entities."""
+
+    blueprint: str
+    many: bool
+    dataset: Document | None
+    """Which entities it offers, as it is written; None: all of the blueprint."""
+    path: str
+    """Where the dataset is, below the input."""
+
+    def named(self, value: JsonValue) -> list[Named]:
+        """The entities that a value names; what is no text names none, and is refused for that."""
+        values = value if self.many and isinstance(value, list) else [value]
+        return [Named(self.blueprint, one) for one in values if isinstance(one, str)]
+
+
+def entity_input(each: Input) -> EntityInput | None:
+    """What the input says about entities, if it names any."""
+    if each.format == "entity" and each.blueprint is not None:
+        return EntityInput(each.blueprint, each.type == "array", _object(each.document.get("dataset")), "dataset")
+    items = each.document.get("items")
+    if each.type != "array" or not isinstance(items, dict) or items.get("format") != "entity":
+        return None
+    blueprint = items.get("blueprint")
+    if not isinstance(blueprint, str):
+        return None
+    if "dataset" in items:
+        return EntityInput(blueprint, True, _object(items["dataset"]), "items.dataset")
+    return EntityInput(blueprint, True, _object(each.document.get("dataset")), "dataset")
+
+
+def _object(value: JsonValue) -> Document | None:
+    # What is no object is no dataset either, and whoever reads it has to say so.
+    return value if isinstance(value, dict) or value is None else {"dataset": value}
+
+
+def form_of(form: UserInputs, values: Document, entities: Entities) -> Document:
+    """`.form`: every input with its value, entities whole, secrets masked. Text that nobody has touched is empty."""
+    return {name: _seen(each, values.get(name), entities) for name, each in form.properties.items()}
+
+
+def _seen(each: Input, value: JsonValue, entities: Entities) -> JsonValue:
+    about = entity_input(each)
+    if value is None:
+        return "" if each.type == "string" and about is None else None
+    if each.encryption is not None:
+        return MASK if value != "" else ""
+    if about is None:
+        return value
+    if about.many and isinstance(value, list):
+        return [entities.get(Named(about.blueprint, one)) if isinstance(one, str) else None for one in value]
+    return entities.get(Named(about.blueprint, value)) if isinstance(value, str) else None
+
+
+def user_of(caller: Caller, entity: Document | None) -> Document:
+    """`.user`: who asks, as the published examples expect it, with what the catalog has about them."""
+    user = caller.user
+    teams = list[JsonValue](user.teams) if user else []
+    identifiers: list[JsonValue] = [str(identifier_of(str(team))) for team in teams]
+    known = entity or {}
+    properties, relations = known.get("properties"), known.get("relations")
+    return {
+        "userId": caller.id,
+        "email": user.email if user else None,
+        "name": title_of(user) if user else None,
+        "picture": user.picture if user else None,
+        "mainRole": None if user is None else ADMIN if user.has_role(ADMIN) else MEMBER,
+        "roles": [{"name": role} for role in user.roles] if user else [],
+        "teams": [{"name": team, "provider": "port"} for team in teams],
+        "team": teams,
+        "teamsIdentifiers": identifiers,
+        "identifier": str(identifier_of(user.email)) if user else None,
+        "title": title_of(user) if user else None,
+        "properties": properties if isinstance(properties, dict) else {},
+        "relations": {
+            **({name: _ends(value) for name, value in relations.items()} if isinstance(relations, dict) else {}),
+            "teams": [{"identifier": team} for team in identifiers],
+        },
+    }
+
+
+def _ends(value: JsonValue) -> JsonValue:
+    if isinstance(value, list):
+        return [{"identifier": one} for one in value]
+    return None if value is None else {"identifier": value}
+
+
+def batches(form: UserInputs, programs: Mapping[str, str]) -> Iterator[list[str]]:
+    """The inputs with a computed default, as they are evaluated: those of one batch do not depend on each other.
+
+    An input comes after those in its `dependsOn`, and after earlier ones that its program names; in a circle, and
+    where nothing else is said, the declaration decides.
+    """
+    batch: list[str] = []
+    for name in _ordered(form):
+        if name not in programs:
+            continue
+        above = form.properties[name].depends_on or ()
+        if any(other in above or _names(programs[name], other) for other in batch):
+            yield batch
+            batch = []
+        batch.append(name)
+    if batch:
+        yield batch
+
+
+def _names(program: str, name: str) -> bool:
+    return bool(regex.search(rf"(?<!\w){regex.escape(name)}(?!\w)", program))
+
+
+def _ordered(form: UserInputs) -> Sequence[str]:
+    places = {name: place for place, name in enumerate(form.properties)}
+    above = {name: _above(each, name, places) for name, each in form.properties.items()}
+    below: dict[str, list[str]] = {name: [] for name in places}
+    for name, others in above.items():
+        for other in others:
+            below[other].append(name)
+    ready = [(places[name], name) for name, others in above.items() if not others]
+    waiting = iter(places)
+    done: dict[str, None] = {}
+    while len(done) < len(places):
+        # A circle has no beginning: it begins where it is declared.
+        name = heapq.heappop(ready)[1] if ready else next(one for one in waiting if one not in done)
+        if name in done:
+            continue
+        done[name] = None
+        for other in below[name]:
+            above[other].discard(name)
+            if not above[other] and other not in done:
+                heapq.heappush(ready, (places[other], other))
+    return list(done)
+
+
+def _above(each: Input, name: str, known: Collection[str]) -> set[str]:
+    return {other for other in each.depends_on or () if other in known and other != name}

@@ -1,0 +1,165 @@
+"""Asking approvers: what they are told about a run that waits for them."""
+
+from dataclasses import dataclass
+from typing import Self, TypeAlias
+from urllib.parse import quote
+
+from pydantic import JsonValue
+
+from domain.actions import Action
+from domain.documents import Document, canonical
+from domain.runs import Run
+from domain.shapes import shortened
+from domain.templating import MASK
+from domain.times import iso
+
+_SUBJECT, _VALUE = 150, 200
+_MOST_INPUTS = 10
+_SLACK_HEADER, _SLACK_TEXT = 150, 3000
+"""What Slack takes at most."""
+
+
+@dataclass(frozen=True)
+class Undelivered:
+    """An email that was not accepted, and whether it never will be."""
+
+    cause: str
+    final: bool
+
+
+Outcome: TypeAlias = Undelivered | None
+"""What became of an email; None when it was accepted."""
+
+
+def requester(run: Run) -> str | None:
+    """The email address of who asked for the run; None for a machine."""
+    by = run.interlock.trigger.get("by")
+    user = by.get("user") if isinstance(by, dict) else None
+    email = user.get("email") if isinstance(user, dict) else None
+    return email if isinstance(email, str) else None
+
+
+def approve_url(public_url: str, run_id: str) -> str:
+    """The page that shows the run and asks for the decision."""
+    return f"{public_url}/approvals/{quote(run_id, safe='')}"
+
+
+def masked(run: Run, action: Action) -> Run:
+    """The run without the values of secret inputs, encrypted as they are."""
+
+    def without(values: Document) -> Document:
+        return {name: MASK if name in action.encrypted_inputs else value for name, value in values.items()}
+
+    raw = without(run.raw_properties) if run.raw_properties is not None else None
+    return run.model_copy(update={"properties": without(run.properties), "raw_properties": raw})
+
+
+@dataclass(frozen=True)
+class Request:
+    """What approvers read, in any form."""
+
+    run: Run
+    """Without secrets."""
+    title: str
+    requester: str
+    """An email address, or the client id of a machine."""
+    on: str
+    """The entity, in words; empty where the action runs on none."""
+    inputs: tuple[tuple[str, str], ...]
+    """Names and values, some of them cut."""
+    url: str
+    until: str
+    """When the run is declined for want of a decision; empty where it waits for ever."""
+
+    @classmethod
+    def about(cls, run: Run, action: Action, *, public_url: str) -> Self:
+        """The request for a decision about the run."""
+        run = masked(run, action)
+        entity = run.entity
+        limit = run.interlock.approval_time_limit
+        given = [(_line(name), _shown(value)) for name, value in run.properties.items()]
+        if len(given) > _MOST_INPUTS:
+            given[_MOST_INPUTS:] = [("…", f"and {len(given) - _MOST_INPUTS} more")]
+        return cls(
+            run=run,
+            title=_line(run.action.title or run.action.identifier),
+            requester=_line(requester(run) or run.created_by),
+            on=_line(entity.title or entity.identifier) if entity else "",
+            inputs=tuple(given),
+            url=approve_url(public_url, run.id),
+            until=iso(run.created_at + limit) if limit else "",
+        )
+
+    @property
+    def summary(self) -> str:
+        """One line."""
+        on = f" on {self.on}" if self.on else ""
+        return f"{self.title}{on}, requested by {self.requester}"
+
+    @property
+    def subject(self) -> str:
+        """The subject of an email: one line, whatever the run's parts hold."""
+        return shortened(f"Approval needed: {self.summary}", _SUBJECT)
+
+    def as_json(self) -> Document:
+        """What a webhook gets."""
+        run = self.run.document()
+        del run["interlock"]
+        return {
+            "type": "APPROVAL_REQUEST",
+            "run": run,
+            "action": {"identifier": self.run.action.identifier, "title": self.run.action.title},
+            "requestedBy": {"email": requester(self.run)},
+            "approveUrl": self.url,
+            "inputs": self.run.properties,
+        }
+
+    def as_slack(self) -> Document:
+        """What an incoming webhook of Slack gets.
+
+        Source: Slack, Block Kit; its text takes no HTML but `&`, `<` and `>` have to be escaped.
+        """
+        blocks: list[JsonValue] = [
+            {
+                "type": "header",
+                "text": {"type": "plain_text", "text": shortened(f"Approval needed: {self.title}", _SLACK_HEADER - 1)},
+            },
+            {"type": "section", "fields": [_field(name, value) for name, value in self._facts()]},
+        ]
+        if self.inputs:
+            lines = "\n".join(f"• *{_slack(name)}*: {_slack(value)}" for name, value in self.inputs)
+            blocks.append(_section(_cut(lines)))
+        blocks.append(_section(f"<{self.url}|See what would be run, and decide>"))
+        return {"text": _slack(f"Approval needed: {self.summary}"), "blocks": blocks}
+
+    def _facts(self) -> list[tuple[str, str]]:
+        facts = [("Action", self.title), ("Requested by", self.requester)]
+        return [*facts, ("Entity", self.on)] if self.on else facts
+
+
+def _field(name: str, value: str) -> JsonValue:
+    return {"type": "mrkdwn", "text": f"*{name}*\n{_slack(value)}"}
+
+
+def _section(text: str) -> JsonValue:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+
+
+def _cut(text: str) -> str:
+    """Whole lines, as many as Slack takes."""
+    while len(text) > _SLACK_TEXT:
+        text = text[: text.rindex("\n")]
+    return text
+
+
+def _slack(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _shown(value: JsonValue) -> str:
+    return _line(value if isinstance(value, str) else canonical(value))
+
+
+def _line(text: str) -> str:
+    """One short line without what could break out of it: line breaks, control characters, changes of direction."""
+    return shortened(" ".join("".join(c if c.isprintable() else " " for c in text).split()), _VALUE)
