@@ -46,7 +46,7 @@ async def dry_run(asking: Asking, run_as: str | None, services: ApiServices) -> 
         "differences": [],
     }
     if action and run:
-        document = run.document()
+        document = run.answer()
         del document["id"]
         shown |= {"run": document, "inputs": run.properties, "request": run.payload}
         shown = _masked(shown, sealed(run, action))

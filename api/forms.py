@@ -56,11 +56,7 @@ async def evaluate_form(
         action, _ = await actions.get(session, action_id)
         if action.definition.user_inputs is None:
             raise NotSelfService(f"Action {action.identifier!r} is an automation: only its event starts it")
-        catalog = Catalog(services, session, caller, now)
-        of, named = action.blueprint if action.needs_entity else None, body.entity
-        if of is not None and named is not None and named not in await _readable(catalog, of, [named]):
-            raise NotFound("Entity", named)
-    request = RunRequest(properties=body.properties, entity=named)
+    request = RunRequest(properties=body.properties, entity=body.entity)
     target = await target_of(action, request, caller, services, at=now)
     async with services.database.read() as session:
         evaluated = await _evaluated(services, session, action, body.properties, caller, target, at=now, to_show=True)

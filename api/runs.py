@@ -133,7 +133,7 @@ async def create_run(
             raise
         return _repeated(known, repeatable)
     await services.driver.try_start(run)  # the relay starts what this cannot
-    return {"ok": True, "run": run.document()}
+    return {"ok": True, "run": run.answer()}
 
 
 @router.get("/v1/actions/runs", responses=responses())
@@ -226,7 +226,7 @@ async def patch_response(
             origin=Source.API,
             cause=cause,
         )
-    return {"ok": True, "run": after.document()}
+    return {"ok": True, "run": after.answer()}
 
 
 @router.post(
@@ -286,7 +286,7 @@ def _repeated(known: tuple[Run, str], asked: runs.Request) -> Document:
     run, digest = known
     if digest != asked.digest:
         raise IdempotencyKeyReused(f"the Idempotency-Key was used for run {run.id}, which was asked for differently")
-    return {"ok": True, "run": run.document()}
+    return {"ok": True, "run": run.answer()}
 
 
 async def _wake(before: Run, after: Run, services: ApiServices) -> None:
@@ -295,4 +295,4 @@ async def _wake(before: Run, after: Run, services: ApiServices) -> None:
 
 
 def _shaped(run: Run, version: str) -> Document:
-    return v1(run.document()) if version == "v1" else run.document()
+    return v1(run.answer()) if version == "v1" else run.answer()

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from api import readable
 from api.completing import completing
 from api.reading import shown
 from api.services import ApiServices
@@ -17,13 +18,14 @@ async def target(
     """The entity the action would run on; None where it runs on none, or the request names none.
 
     Raises:
-        NotFound: there is no such entity, or no such blueprint.
+        NotFound: there is no such entity that the caller may read, or no such blueprint.
     """
     if not action.needs_entity or request.entity is None or action.blueprint is None:
         return None
     async with services.database.read() as session:
         blueprint = await blueprints.get(session, action.blueprint)
         stored = await entities.get(session, blueprint.identifier, request.entity)
+        await readable.require(services, session, caller, stored.entity, at=at)
         [document] = await shown(services, session, [stored.entity], known=[blueprint])
         condition = action.definition.condition
         if condition is None or not condition.rules:

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from domain.changes import Outcome
 from domain.documents import Document
 from domain.events import maker_of, moment_of
-from domain.runs import Source
+from domain.runs import Source, without_entity
 
 
 class Resource(StrEnum):
@@ -71,10 +71,14 @@ def record(change: Document, *, organization: str, only: Collection[str] = ()) -
             "at": moment_of(change),
         },
         "context": _context(change["context"], placed=kind in _PLACED),
-        "diff": {"before": change["before"], "after": change["after"]},
+        "diff": {side: _told(kind, change[side]) for side in ("before", "after")},
         "additionalData": {},
     }
     return {key: told[key] for key in KEYS if not only or key in only}
+
+
+def _told(kind: JsonValue, side: JsonValue) -> JsonValue:
+    return without_entity(side) if kind == Resource.RUN and isinstance(side, dict) else side
 
 
 def _context(context: JsonValue, *, placed: bool) -> Document:

@@ -234,12 +234,23 @@ def _as_required(value: JsonValue, form: UserInputs) -> Settled:
     return list(dict.fromkeys(one for one in value if isinstance(one, str)))
 
 
+_NEGATED = ("!=", "notIn", "doesNotContains", "doesNotBeginsWith", "doesNotEndsWith")
+_OF_TEXT = ("contains", "beginsWith", "endsWith", "doesNotContains", "doesNotBeginsWith", "doesNotEndsWith")
+
+
 def _as_operand_of(rule: Document) -> Callable[[JsonValue], Settled]:
     def read(value: JsonValue) -> Settled:
         if value is None:
             raise Misfit("gives null, and the rule finds nothing")
+        operator = str(rule.get("operator"))
         if isinstance(value, list):  # `[.user.team]`, which people copy, is an array in an array
-            value = [one for each in value for one in (each if isinstance(each, list) else [each])]
+            flat = [one for each in value for one in (each if isinstance(each, list) else [each])]
+            value = [one for one in flat if one is not None]
+            # An input that nobody has filled in must not let more through than one that is.
+            if len(value) < len(flat) and (not value or operator in _NEGATED):
+                raise Misfit("gives an array with null, and the rule finds nothing")
+        if value == "" and operator in _OF_TEXT:
+            raise Misfit("gives an empty text, and the rule finds nothing")
         try:
             refuse_unfaithful(value)
             parsed({"combinator": "and", "rules": [{**rule, "value": value}]}, dialect=DATASET)

@@ -49,16 +49,23 @@ class EntityInput:
 def entity_input(each: Input) -> EntityInput | None:
     """What the input says about entities, if it names any."""
     if each.format == "entity" and each.blueprint is not None:
-        return EntityInput(each.blueprint, each.type == "array", _object(each.document.get("dataset")), "dataset")
+        return _entity_input(each, each.blueprint, many=each.type == "array")
     items = each.document.get("items")
     if each.type != "array" or not isinstance(items, dict) or items.get("format") != "entity":
         return None
     blueprint = items.get("blueprint")
     if not isinstance(blueprint, str):
         return None
-    if "dataset" in items:
-        return EntityInput(blueprint, True, _object(items["dataset"]), "items.dataset")
-    return EntityInput(blueprint, True, _object(each.document.get("dataset")), "dataset")
+    return _entity_input(each, blueprint, many=True)
+
+
+def _entity_input(each: Input, blueprint: str, *, many: bool) -> EntityInput:
+    """With the dataset wherever it is; that of the items comes first."""
+    items = each.document.get("items")
+    inner = items.get("dataset") if isinstance(items, dict) else None
+    if many and inner is not None:
+        return EntityInput(blueprint, many, _object(inner), "items.dataset")
+    return EntityInput(blueprint, many, _object(each.document.get("dataset")), "dataset")
 
 
 def _object(value: JsonValue) -> Document | None:

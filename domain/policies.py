@@ -6,9 +6,10 @@ to approve, conditions say the email addresses of those who may.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from pydantic import JsonValue
@@ -16,6 +17,7 @@ from pydantic import JsonValue
 from domain import rules
 from domain.actions import Action
 from domain.documents import Document, canonical
+from domain.dry_runs import masked
 from domain.errors import InvalidRequest, TemplateFault
 from domain.jq import Evaluator, Failed, Outcome, Value
 from domain.permissions import PermissionsPatch, Policy
@@ -32,7 +34,10 @@ MOST_FOUND: Final = 1_000
 _LONGEST: Final = 200
 """How much of a value, a condition or a reason is told."""
 _OF_THE_REQUESTER: Final = re.compile(r"\.trigger(?:\.by)?\.user\b")
-_OF_WHOM: Final = re.compile(r"\buser\b")
+_OF_WHOM: Final = re.compile(
+    r"""\buser\b|\.\.|\.\[\s*["(.$]|getpath|\bpaths?\b|_entries|\bkeys(?:_unsorted)?\b|\bwalk\b|(?<!\.)\binputs?\b|tojson|tostring"""
+)
+_ABOUT_WHO_ASKS: Final = ("$owned_by_team", "My Teams", "myTeamsDynamicFilter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,12 @@ def of_run(run: Run, action: Action, blueprint: Document | None, user: User) -> 
 
 
 def asks_who(policy: Policy) -> bool:
-    """Whether what the policy says may differ from person to person; the requester is the same for all."""
+    """Whether what the policy says may differ from person to person; the requester is the same for all.
+
+    What could reach the person without naming them counts as well: asking once too often only costs time.
+    """
+    if any(mark in canonical(list(policy.queries.values())) for mark in _ABOUT_WHO_ASKS):
+        return True
     programs = [*policy.conditions, *_programs(list(policy.queries.values()))]
     return any(_OF_WHOM.search(_OF_THE_REQUESTER.sub("", program)) for program in programs)
 
@@ -175,6 +185,7 @@ async def said(
     *,
     at: datetime,
     fail_closed: bool = False,
+    secrets: Iterable[str] = (),
 ) -> Said:
     """What the policy says, of what the queries have found (`{"entities": [...]}` by name) and why others failed.
 
@@ -184,9 +195,14 @@ async def said(
     outcomes = await evaluate(policy.conditions, {**seen, "results": dict(results)}, now=at)
     values = [outcome.value for outcome in outcomes if isinstance(outcome, Value)]
     closed = fail_closed and bool(failed)
+    # Hidden before anything is cut: half a ciphertext would be found by nobody later.
+    hide = partial(masked, secrets=list(secrets))
+    failures = {name: str(hide(why)) for name, why in failed.items()}
     return Said(
-        queries=tuple(_answer(name, results, failed) for name in policy.queries),
-        conditions=tuple(map(_condition, policy.conditions, outcomes)),
+        queries=tuple(_answer(name, results, failures) for name in policy.queries),
+        conditions=tuple(
+            _condition(program, _hidden(one, hide)) for program, one in zip(policy.conditions, outcomes, strict=True)
+        ),
         permits=not closed and any(value is True for value in values),
         emails=frozenset[str]() if closed else frozenset(_emails(values)),
         closed=closed,
@@ -206,6 +222,12 @@ def _condition(condition: str, outcome: Outcome) -> ConditionAnswer:
         return ConditionAnswer(condition=condition, failed=shortened(outcome.reason, _LONGEST))
     value = shortened(canonical(outcome.value), _LONGEST) if isinstance(outcome, Value) else None
     return ConditionAnswer(condition=condition, value=value)
+
+
+def _hidden(outcome: Outcome, hide: Callable[[JsonValue], JsonValue]) -> Outcome:
+    if isinstance(outcome, Value):
+        return Value(hide(outcome.value))
+    return replace(outcome, reason=str(hide(outcome.reason))) if isinstance(outcome, Failed) else outcome
 
 
 def _emails(values: list[JsonValue]) -> Iterator[str]:

@@ -172,6 +172,10 @@ class Run(Kept):
         """The run as JSON."""
         return self.model_dump(mode="json")
 
+    def answer(self) -> Document:
+        """The run as it is told: without the entity it runs on, which not everybody who sees the run may read."""
+        return without_entity(self.document())
+
     def moved(self, to: RunStatus, *, at: datetime, by: str, **said: Any) -> Self:
         """With another status.
 
@@ -309,6 +313,14 @@ class LogLine(Kept):
     message: str
     created_by: str
     created_at: Instant
+
+
+def without_entity(run: Document) -> Document:
+    """The run, as JSON, without its copy of the entity; what names the entity stays."""
+    driving = run.get("interlock")
+    if not isinstance(driving, dict) or driving.get("entity") is None:
+        return run
+    return {**run, "interlock": {**driving, "entity": None}}
 
 
 def v1(run: Document) -> Document:

@@ -8,6 +8,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.actions import Action
 from domain.documents import Document
+from domain.dry_runs import sealed
 from domain.errors import NotFound
 from domain.jq import Evaluator
 from domain.permissions import Permissions, Policy
@@ -36,7 +37,14 @@ class Policies:
         """
         seen = of_run(run, action, await _blueprint(session, action), user)
         return await policies.said(
-            session, policy, seen, user, evaluate=self.evaluate, at=at, fail_closed=self.fail_closed
+            session,
+            policy,
+            seen,
+            user,
+            evaluate=self.evaluate,
+            at=at,
+            fail_closed=self.fail_closed,
+            secrets=sealed(run, action),
         )
 
     async def approvers(
@@ -56,6 +64,7 @@ class Policies:
         Raises:
             Unavailable: no process could be had to run its templates and conditions.
         """
+        people = [user for user in people if user.status == "ACTIVE"]  # others cannot decide, and would be waited for
         policy = permissions.approve.rule
         if policy is None:
             listed = [(user, permissions.approve.admit(user)) for user in people]

@@ -1,9 +1,11 @@
 """Policies asked: queries by the product's own rights, and then conditions of what they found."""
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 
 from pydantic import JsonValue
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain import policies
@@ -12,8 +14,11 @@ from domain.errors import InvalidRequest
 from domain.jq import Evaluator
 from domain.permissions import Policy
 from domain.policies import Said
+from domain.query_parts import blueprints_of
+from domain.rule_values import Query
 from domain.users import Caller, User
 from store import search, shown
+from store.catalog_tables import BlueprintRow
 from store.completing import completing
 
 log = logging.getLogger(__name__)
@@ -28,6 +33,7 @@ async def said(
     evaluate: Evaluator,
     at: datetime,
     fail_closed: bool,
+    secrets: Sequence[str] = (),
 ) -> Said:
     """What the policy says about the person that `domain.policies.context` is about. The session only reads.
 
@@ -35,6 +41,10 @@ async def said(
         Unavailable: no process could be had to run its templates and conditions.
     """
     asked, failed = await policies.queries(policy, seen, evaluate, at=at)
+    for name, query in list(asked.items()):
+        if missing := await _missing(session, query):
+            failed[name] = f"there is no blueprint {missing}"
+            del asked[name]
     results: dict[str, JsonValue] = {}
     caller = Caller(organization="", client="", user=user)
     for name, query in asked.items():
@@ -46,7 +56,9 @@ async def said(
         page = await found.page(session, limit=policies.MOST_FOUND)
         entities = await shown.documents(session, [one.entity for one in page.found], evaluate=evaluate, at=at)
         results[name] = {"entities": list[JsonValue](entities)}
-    answer = await policies.said(policy, seen, results, failed, evaluate, at=at, fail_closed=fail_closed)
+    answer = await policies.said(
+        policy, seen, results, failed, evaluate, at=at, fail_closed=fail_closed, secrets=secrets
+    )
     for name, why in failed.items():
         log.warning("a query of a policy failed", extra={"query": name, "cause": why[:200]})
     if failed and (answer.permits or answer.emails):
@@ -56,3 +68,12 @@ async def said(
             extra={"queries": sorted(failed)},
         )
     return answer
+
+
+async def _missing(session: AsyncSession, query: Query) -> str | None:
+    """A blueprint that the query is about and that does not exist: it would find nothing, which is no answer."""
+    named = blueprints_of(query) or set()
+    if not named:
+        return None
+    known = set(await session.exec(select(BlueprintRow.identifier).where(col(BlueprintRow.identifier).in_(named))))
+    return min(named - known, default=None)

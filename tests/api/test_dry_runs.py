@@ -107,6 +107,7 @@ async def test_a_refusal_stands_beside_what_is_known_so_far_and_is_in_no_log(pro
     assert (found["run"], found["request"]) == (None, None)
     assert "hush-hush" not in str(found)
 
+    await product.entity("mine", "sandbox")
     await permit(product, execute={"policy": policy(".inputs.size < 2", "error", mine=query("sandbox"))})
     found = await dry(product, {"size": 3}, headers=ada)
     real = await product.api.post(RUNS, json={"properties": {"size": 3}}, headers=ada)
@@ -115,7 +116,7 @@ async def test_a_refusal_stands_beside_what_is_known_so_far_and_is_in_no_log(pro
     assert found["inputs"] == {"size": 3}
     [*_, last] = found["decisions"]
     assert (last["rule"], last["allowed"]) == ("execute.policy", False)
-    assert last["queries"] == [{"query": "mine", "found": 0, "failed": None}]
+    assert last["queries"] == [{"query": "mine", "found": 1, "failed": None}]
     assert [(one["value"], one["failed"] is not None) for one in last["conditions"]] == [("false", False), (None, True)]
 
     for action, query_, status, code in (

@@ -304,6 +304,7 @@ def test_the_run_of_an_automation_in_full() -> None:
                 "at": "2026-01-02T03:04:06.678Z",
             },
             "approvers": [],
+            "asked": [],
             "approvalTimeLimit": None,
             "runTimeLimit": "PT1H",
             "synchronous": False,
