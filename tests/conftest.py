@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -17,6 +18,10 @@ from runtime.temporal import SEARCH_ATTRIBUTES
 from store.database import Database
 from tests.support.databases import PostgresServer, SqliteTemplate
 from tests.support.product import Product, running
+
+# Machines are shared and noisy: how long it takes to make up an example says nothing about the product.
+settings.register_profile("noisy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("noisy")
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ async def hidden(product: Product) -> Product:
     """An entity that nobody but Admins may read, and an action on it."""
     await product.entity("hidden", properties={"tier": 77}, team=["sre"])
     await product.action(trigger=ON_ENTITY)
-    read = {"entities": {"read": {"roles": []}}}
+    read: Json = {"entities": {"read": {"roles": []}}}
     granted(await product.api.patch("/v1/blueprints/service/permissions", json=read), "permissions")
     return product
 
