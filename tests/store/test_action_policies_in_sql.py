@@ -21,7 +21,7 @@ from store.action_policies import Policies
 from store.database import Database
 from tests.store.conftest import AT, make_action, make_run
 
-QUERY: Document = {"combinator": "and", "rules": [{"property": "$blueprint", "operator": "=", "value": "none"}]}
+QUERY: Document = {"combinator": "and", "rules": [{"property": "$identifier", "operator": "=", "value": "none"}]}
 
 
 def policy(*conditions: str) -> Any:
