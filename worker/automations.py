@@ -4,10 +4,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
-from temporalio.service import RPCError
 
 from domain.errors import Unavailable
 from domain.identifiers import new
@@ -23,6 +21,7 @@ from store.pending_changes import Pending
 from worker.changelog import ChangeDeliveries
 from worker.firing import Recording
 from worker.judging import STRIKES, Fired, Judging
+from worker.loops import again
 
 log = logging.getLogger(__name__)
 
@@ -65,24 +64,9 @@ class Automations:
     async def run(self) -> None:
         """Work until cancelled. An outage of SQL or Temporal only costs time."""
         await asyncio.gather(
-            self._again(self._ask_all, self._rung),
-            self._again(self.let_go, self._until_next_is_due),
+            again("asking automations", self._ask_all, self._rung, retry=_RETRY_SECONDS),
+            again("letting go of held changes", self.let_go, self._until_next_is_due, retry=_RETRY_SECONDS),
         )
-
-    async def _again(self, work: Callable[[], Any], pause: Callable[[], Any]) -> None:
-        while True:
-            try:
-                await work()
-                await pause()
-            except Unavailable:
-                await asyncio.sleep(_RETRY_SECONDS)
-            except RPCError as error:
-                log.warning("automations wait for temporal", extra={"cause": error.status.name})
-                await asyncio.sleep(_RETRY_SECONDS)
-            except Exception:
-                # Nobody else does this work, so it goes on, and says what happened.
-                log.exception("asking automations failed, and goes on")
-                await asyncio.sleep(_RETRY_SECONDS)
 
     async def _ask_all(self) -> None:
         while await self.once():

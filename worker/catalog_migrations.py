@@ -1,6 +1,5 @@
 """Works on all entities of a blueprint, a portion at a time: deletes them, or has scorecards look at them again."""
 
-import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime
@@ -13,6 +12,7 @@ from domain.jq import Evaluator
 from store import catalog_migrations
 from store.completing import completing_written
 from store.database import Database
+from worker.loops import again, every
 
 log = logging.getLogger(__name__)
 
@@ -34,18 +34,11 @@ class CatalogMigrations:
 
     async def run(self) -> None:
         """Work until cancelled. An outage of SQL only costs time."""
-        while True:
-            wait = _POLL_SECONDS
-            try:
-                while await self.work_once():
-                    pass
-            except Unavailable:
-                wait = _RETRY_SECONDS
-            except Exception:
-                # Nobody else does this work, so it goes on, and says what happened.
-                log.exception("work on entities failed, and goes on")
-                wait = _RETRY_SECONDS
-            await asyncio.sleep(wait)
+        await again("work on entities", self._work_all, every(_POLL_SECONDS), retry=_RETRY_SECONDS)
+
+    async def _work_all(self) -> None:
+        while await self.work_once():
+            pass
 
     async def work_once(self) -> bool:
         """Do one portion of what was asked for first; whether there may be more."""

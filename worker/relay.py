@@ -2,18 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from domain.errors import Unavailable
 from domain.runs import PLATFORM, Run
 from runtime.driver import RunDriver
 from store import audit, runs
 from store.database import Database
+from worker.loops import again, every
 
 log = logging.getLogger(__name__)
 
@@ -58,25 +57,13 @@ class Relay:
     async def run(self) -> None:
         """Work until cancelled. An outage of SQL or Temporal only costs time."""
         # Side by side: a listing that is slow or fails keeps nobody from being told.
-        work = [self._again(self._relay_all, _POLL_SECONDS), self._again(self.sweep, _SWEEP_SECONDS)]
+        work = [
+            again("telling workflows", self._relay_all, every(_POLL_SECONDS), retry=_POLL_SECONDS),
+            again("looking for lost workflows", self.sweep, every(_SWEEP_SECONDS), retry=_RETRY_SECONDS),
+        ]
         if self._retention is not None:
-            work.append(self._again(self.purge, _PURGE_SECONDS))
+            work.append(again("purging the audit log", self.purge, every(_PURGE_SECONDS), retry=_RETRY_SECONDS))
         await asyncio.gather(*work)
-
-    async def _again(self, work: Callable[[], Coroutine[Any, Any, None]], pause: float) -> None:
-        while True:
-            wait = pause
-            try:
-                await work()
-            except Unavailable:
-                wait = min(pause, _RETRY_SECONDS)
-            except RPCError as error:
-                log.warning("relay waits for temporal", extra={"cause": error.status.name})
-                wait = min(pause, _RETRY_SECONDS)
-            except Exception:
-                # Nobody else does this work, so it goes on, and says what happened.
-                log.exception("relay failed, and goes on")
-            await asyncio.sleep(wait)
 
     async def _relay_all(self) -> None:
         while await self.relay_once():

@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from temporalio.client import (
     Client,
@@ -22,12 +21,12 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from domain.errors import Unavailable
 from domain.runs import Source
 from runtime.temporal import search_attributes
 from store import schedules
 from store.database import Database
 from store.schedules import Wish
+from worker.loops import again, every
 from workflows.calls import ScheduledRunInput
 from workflows.scheduled_run import ScheduledRun
 
@@ -43,6 +42,7 @@ _POLICY = SchedulePolicy(
     overlap=ScheduleOverlapPolicy.ALLOW_ALL,
     catchup_window=CATCH_UP,
 )
+
 _POLL_SECONDS = 5.0
 _SWEEP_SECONDS = 300.0
 _RETRY_SECONDS = 5.0
@@ -69,31 +69,9 @@ class Schedules:
     async def run(self) -> None:
         """Work until cancelled. An outage of SQL or Temporal only costs time."""
         await asyncio.gather(
-            self._again(self._relay_all, self._bell.wait, _POLL_SECONDS),
-            self._again(self.sweep, asyncio.sleep, _SWEEP_SECONDS),
+            again("telling schedules", self._relay_all, lambda: self._bell.wait(_POLL_SECONDS), retry=_RETRY_SECONDS),
+            again("looking for lost schedules", self.sweep, every(_SWEEP_SECONDS), retry=_RETRY_SECONDS),
         )
-
-    async def _again(
-        self,
-        work: Callable[[], Coroutine[Any, Any, None]],
-        wait: Callable[[float], Coroutine[Any, Any, None]],
-        pause: float,
-    ) -> None:
-        while True:
-            try:
-                await work()
-            except Unavailable:
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            except RPCError as error:
-                log.warning("schedules wait for temporal", extra={"cause": error.status.name})
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            except Exception:
-                # Nobody else does this work, so it goes on, and says what happened.
-                log.exception("telling schedules failed, and goes on")
-                await asyncio.sleep(_RETRY_SECONDS)
-            await wait(pause)
 
     async def _relay_all(self) -> None:
         while await self.relay_once():

@@ -2,21 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from domain.errors import Unavailable
 from domain.timers import workflow_id
 from domain.times import iso
 from runtime.temporal import search_attributes
 from store import timers
 from store.database import Database
 from store.timers import Timer, Told
+from worker.loops import again, every
 from workflows.calls import EntityTimerInput
 from workflows.entity_timer import EntityTimer
 
@@ -53,27 +52,9 @@ class TimerRelay:
     async def run(self) -> None:
         """Work until cancelled. An outage of SQL or Temporal only costs time."""
         await asyncio.gather(
-            self._again(self._relay_all, lambda: self._ear.wait(_POLL_SECONDS)),
-            self._again(self.sweep, lambda: asyncio.sleep(_SWEEP_SECONDS)),
+            again("telling timers", self._relay_all, lambda: self._ear.wait(_POLL_SECONDS), retry=_RETRY_SECONDS),
+            again("looking for lost timers", self.sweep, every(_SWEEP_SECONDS), retry=_RETRY_SECONDS),
         )
-
-    async def _again(
-        self, work: Callable[[], Coroutine[Any, Any, None]], pause: Callable[[], Coroutine[Any, Any, None]]
-    ) -> None:
-        while True:
-            try:
-                await work()
-            except Unavailable:
-                await asyncio.sleep(_RETRY_SECONDS)
-            except RPCError as error:
-                log.warning("timers wait for temporal", extra={"cause": error.status.name})
-                await asyncio.sleep(_RETRY_SECONDS)
-            except Exception:
-                # Nobody else does this work, so it goes on, and says what happened.
-                log.exception("work on timers failed, and goes on")
-                await asyncio.sleep(_RETRY_SECONDS)
-            else:
-                await pause()
 
     async def _relay_all(self) -> None:
         while await self.relay_once():

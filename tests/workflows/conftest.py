@@ -1,5 +1,6 @@
 """A real Temporal with fake activities: callables that remember, over a row in memory."""
 
+import asyncio
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from temporalio import activity
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
@@ -110,6 +112,19 @@ class Bench:
         return await self.client.start_workflow(
             ActionRun.run, start, id=run_id, task_queue=self.queue, run_timeout=timedelta(days=400)
         )
+
+    async def quiet(self, handle: WorkflowHandle[Any, RunStatus]) -> None:
+        """Wait until the approvers were told and the workflow knows it.
+
+        While an activity is under way this server may reject a workflow task, and local activities run again.
+        """
+        told = EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
+        async with asyncio.timeout(10):
+            while True:
+                events = [event.event_type for event in (await handle.fetch_history()).events]
+                if told in events and events[-1] == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+                    return
+                await asyncio.sleep(0.02)
 
 
 @pytest.fixture

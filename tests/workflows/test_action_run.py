@@ -54,19 +54,20 @@ async def test_the_backend_is_not_invoked_before_the_verdict(bench: Bench) -> No
     handle = await bench.start(waits_for_approval=True)
     await asyncio.sleep(0.2)
     assert not bench.row.asked
+    await bench.quiet(handle)
     bench.row.status = RunStatus.IN_PROGRESS
     await handle.signal("wake")
     assert await handle.result() is RunStatus.SUCCESS
-    assert set(bench.row.asked) == {"close_approval", "invoke_backend"}
-    assert bench.row.asked["invoke_backend"] == 1
+    assert bench.row.asked == {"close_approval": 1, "invoke_backend": 1}
 
 
 async def test_a_declined_run_invokes_nothing(bench: Bench) -> None:
     handle = await bench.start(waits_for_approval=True)
+    await bench.quiet(handle)
     bench.row.status = RunStatus.DECLINED
     await handle.signal("wake")
     assert await handle.result() is RunStatus.DECLINED
-    assert set(bench.row.asked) == {"close_approval"}
+    assert bench.row.asked == {"close_approval": 1}
 
 
 async def test_a_run_that_nobody_decides_about_is_declined_at_its_time_limit(bench: Bench) -> None:
@@ -79,18 +80,18 @@ async def test_an_approver_who_is_only_one_of_all_does_not_extend_the_limit(benc
     handle = await bench.start(waits_for_approval=True, approval_time_limit=timedelta(hours=4))
     await handle.signal("wake")  # somebody has said something, but the row still waits
     assert await handle.result() is RunStatus.DECLINED
-    took = await handle.describe()
-    assert took.close_time
-    assert took.close_time - took.start_time < timedelta(hours=4, minutes=1)
+    ended = await handle.describe()  # its own times: the clock of the server goes on by itself
+    assert ended.close_time
+    assert ended.close_time - ended.start_time < timedelta(hours=4, minutes=1)
 
 
 @pytest.mark.parametrize(("word", "ends"), [("APPROVE", RunStatus.SUCCESS), ("DECLINE", RunStatus.DECLINED)])
 async def test_an_operator_decides_with_a_signal(bench: Bench, word: str, ends: RunStatus) -> None:
     handle = await bench.start(waits_for_approval=True)
+    await bench.quiet(handle)
     await handle.signal("decide", {"by": "ada@example.com", "status": word})
     assert await handle.result() is ends
-    assert bench.row.words[0] == ("decide", {"by": "ada@example.com", "status": word})
-    assert all(said == bench.row.words[0] for said in bench.row.words), "heard again, if at all"
+    assert bench.row.words == [("decide", {"by": "ada@example.com", "status": word})]
 
 
 async def test_a_wake_while_the_backend_works_does_not_hide_its_answer(bench: Bench) -> None:
