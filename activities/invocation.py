@@ -23,13 +23,15 @@ from domain import contexts
 from domain.actions import Action
 from domain.documents import Document
 from domain.errors import BackendRefused, BackendUnavailable, InterlockError, InvalidInvocation, Unavailable
-from domain.runs import PLATFORM, Run, RunStatus
+from domain.fingerprints import fingerprint
+from domain.runs import Run, RunStatus
 from domain.secrets import Redactor
 from domain.templating import Template
-from store import actions, events, runs, secrets
+from store import actions, approvals, events, runs, secrets
 from workflows.calls import Progress
 
 _HEARTBEAT_SECONDS = 3
+_CHANGED = "What would be sent has changed since it was approved, and an earlier attempt may have been sent already"
 _SAID = {"body", "payload"}
 """The keys of methods that say what is sent; without them it is the message that older receivers expect."""
 
@@ -46,6 +48,8 @@ class InvocationActivity:
     @activity.defn
     async def invoke_backend(self, run_id: str) -> Progress:
         """Render, send, and record what came of it; a run that has ended is left alone.
+
+        One that would send something else than what was approved is not sent: it waits for approval again.
 
         Safe to run twice. When Temporal lost sight of a worker that lives and asks again, the second attempt joins the
         first, or finds in the row what became of it. Only when the worker died during the call is it repeated, with
@@ -77,6 +81,8 @@ class InvocationActivity:
             plaintexts = await self._secrets(action.template)
             redactor = Redactor(plaintexts.values())
             method, run = await self._rendered(run, action, plaintexts, lines)
+            if method is None or run.status is not RunStatus.IN_PROGRESS:
+                return await self._record(run, Receipt())  # it has ended meanwhile, or waits for approval again
             redactor = Redactor([*plaintexts.values(), *_made_of(method)] if plaintexts else ())
             if write := method.writes():
                 return await self._upserted(run, write, lines)
@@ -111,8 +117,11 @@ class InvocationActivity:
 
     async def _rendered(
         self, run: Run, action: Action, plaintexts: dict[str, str], lines: list[str]
-    ) -> tuple[InvocationMethod, Run]:
-        """The method to invoke, secrets and all; the run with its payload, which has none; what to log, in `lines`."""
+    ) -> tuple[InvocationMethod | None, Run]:
+        """The method to invoke, secrets and all; the run with its payload, which has none; what to log, in `lines`.
+
+        No method if it is not what was approved; the run waits for approval again then.
+        """
         template = action.template
         if run.payload is not None and not template.secret_programs:
             return parse_rendered(run.payload), run  # what was checked at the request is what is sent
@@ -121,6 +130,10 @@ class InvocationActivity:
         lines += delivery.warnings
         if not isinstance(delivery.value, dict):
             raise InvalidInvocation("invocationMethod: is no object any more")
+        if run.interlock.gate:
+            request = fingerprint(delivery.value, self._services.request_key)
+            if not run.approves(request):
+                return None, await self._reopened(run, request)
         method = parse_rendered(delivery.value)
         if template.secret_programs and method.writes():
             raise InvalidInvocation("invocationMethod: names secrets, and what is written to the catalog is not secret")
@@ -145,16 +158,30 @@ class InvocationActivity:
 
     async def _released(self, run: Run, payload: Any, *, synchronous: bool) -> Run:
         at = self._services.now()
-
-        def move(current: Run) -> Run:
-            if current.status.is_terminal:
-                return current
-            driving = current.interlock.model_copy(update={"synchronous": synchronous})
-            return current.changed(at=at, by=PLATFORM, payload=payload, interlock=driving)
-
         async with self._services.database.write() as session:
-            _, after = await runs.change(session, run.id, move, origin="API", by_driver=True)
+            _, after = await runs.change(
+                session,
+                run.id,
+                lambda current: current.begun(payload, synchronous=synchronous, at=at),
+                origin="API",
+                by_driver=True,
+            )
         return after
+
+    async def _reopened(self, run: Run, request: str) -> Run:
+        """The run once it waits for approval again.
+
+        Raises:
+            BackendRefused: it cannot, because an earlier attempt may have sent what was approved.
+            ApplicationError: another attempt, of a worker that was believed dead, has just begun to send.
+        """
+        async with self._services.database.write() as session:
+            after = await approvals.reopen(session, run.id, request=request, at=self._services.now())
+        if after.status is not RunStatus.IN_PROGRESS:
+            return after
+        if run.payload is None:
+            raise ApplicationError("another attempt was faster", type="Overtaken")  # the next one finds what it did
+        raise BackendRefused(_CHANGED)
 
     async def _upserted(self, run: Run, write: EntityWrite, lines: Sequence[str]) -> Progress:
         try:

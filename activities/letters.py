@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, Template
 
+from domain.driving import REQUEST
 from domain.notifications import Request
 from domain.users import User
 
@@ -23,8 +24,8 @@ _TEXT = _template("approval_email.txt", escaped=False)
 _HTML = _template("approval_email.html", escaped=True)
 
 
-def letter(asked: Request, to: User, *, sender: Address, at: datetime) -> EmailMessage:
-    """The email to one approver. Whoever gets it twice sees it once: its id is always the same.
+def letter(asked: Request, to: User, *, name: str, sender: Address, at: datetime) -> EmailMessage:
+    """The email to one person. Whoever gets it twice sees it once: its id is made of the message's name and theirs.
 
     Raises:
         ValueError: no message can name their address.
@@ -37,7 +38,8 @@ def letter(asked: Request, to: User, *, sender: Address, at: datetime) -> EmailM
     message["From"] = sender
     message["Subject"] = asked.subject
     message["Date"] = at
-    message["Message-ID"] = f"<{sha256(f'{asked.run.id}/{to.id}'.encode()).hexdigest()[:32]}@{sender.domain}>"
+    of = f"{asked.run.id}/{to.id}" if name == REQUEST else f"{asked.run.id}/{to.id}/{name}"
+    message["Message-ID"] = f"<{sha256(of.encode()).hexdigest()[:32]}@{sender.domain}>"
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(_TEXT.render(asked=asked))
     message.add_alternative(_HTML.render(asked=asked), subtype="html")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from email.message import EmailMessage
 from functools import partial
@@ -16,14 +16,17 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 from activities.letters import letter
 from activities.services import Mail, Services
 from backends import post
+from domain import asking
 from domain.actions import Action, ByWebhook
 from domain.approvals import ASK_ATTEMPTS
+from domain.asking import Message, Reason
+from domain.driving import REQUEST
 from domain.errors import BackendRefused, BackendUnavailable, Unavailable
 from domain.notifications import Outcome, Request, Undelivered
 from domain.permissions import Permissions
 from domain.runs import PLATFORM, Asked, Run, RunStatus
 from domain.users import User
-from store import actions, runs, users
+from store import actions, approvals, runs, users
 
 T = TypeVar("T")
 
@@ -33,8 +36,28 @@ _BATCH = 20
 _EARLY_LINES = 100
 """Among how many lines of a run's log we look for what we have said already."""
 
+_LINES = {
+    Reason.REQUEST: "Approvers were told",
+    Reason.ESCALATION: "Those it was escalated to were told",
+    Reason.DELEGATION: "Those it was left to were told",
+    Reason.CHANGE: "Approvers were told that what would be sent has changed",
+    Reason.REMINDER: "Approvers were reminded",
+}
+"""What the run's log says of each kind of message."""
+
 UNDECIDED_NO_MORE = "the run does not wait any more"
 TOLD = "everybody was told"
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A run that waits, and what has to be told about it."""
+
+    run: Run
+    action: Action
+    by_policy: bool
+    """Whether a policy says who may approve."""
+    messages: tuple[Message, ...]
 
 
 class NotificationActivity:
@@ -46,7 +69,7 @@ class NotificationActivity:
 
     @activity.defn
     async def ask_approvers(self, run_id: str) -> str:
-        """Tell the approvers of a run that it waits for them, each once; what became of it, in words."""
+        """Tell who may decide about a run what they have to know, each of it once; what became of it, in words."""
         task = asyncio.create_task(self._ask(run_id))
         self._under_way.add(task)
         task.add_done_callback(self._ended)
@@ -59,82 +82,113 @@ class NotificationActivity:
             task.exception()  # seen, even if nobody waited for it any more
 
     async def _ask(self, run_id: str) -> str:
-        run, action, permissions = await self._patiently(partial(self._read, run_id))
-        if run.status is not RunStatus.WAITING_FOR_APPROVAL:
+        """Whatever has to be told by now; what somebody makes necessary meanwhile is told by the next one who asks."""
+        waiting = await self._patiently(partial(self._read, run_id))
+        if waiting.run.status is not RunStatus.WAITING_FOR_APPROVAL:
             return UNDECIDED_NO_MORE
-        channel = action.definition.approval_notification
+        channel = waiting.action.definition.approval_notification
         if isinstance(channel, ByWebhook):
-            return await self._by_webhook(run, action, channel)
-        if permissions.approve.policy is not None:
-            return await self._said(run_id, "Nobody is told by email: a policy says who may approve")
+            return await self._by_webhook(waiting, channel)
+        said = None
+        if waiting.by_policy:
+            said = await self._said(run_id, "Nobody is told by email: a policy says who may approve")
+            waiting = replace(waiting, messages=tuple(one for one in waiting.messages if not one.is_first))
         if self._services.mail is None:
-            return await self._said(run_id, "Nobody is told by email: INTERLOCK_SMTP_URL is not set")
-        return await self._by_email(run, action, self._services.mail)
+            return said or await self._said(run_id, "Nobody is told by email: INTERLOCK_SMTP_URL is not set")
+        return await self._by_email(waiting, self._services.mail) if waiting.messages or not said else said
 
-    async def _read(self, run_id: str) -> tuple[Run, Action, Permissions]:
+    async def _read(self, run_id: str) -> "_Waiting":
         async with self._services.database.read() as session:
             found = await runs.find(session, run_id)
             action = await actions.version(session, found.action_id, found.run.interlock.action_version)
-            return found.run, action, await actions.permissions(session, found.action_id) or Permissions()
+            permissions = await actions.permissions(session, found.action_id) or Permissions()
+            due = asking.messages(found.run, await approvals.decisions(session, run_id))
+            return _Waiting(found.run, action, permissions.approve.policy is not None, tuple(due))
 
-    async def _by_webhook(self, run: Run, action: Action, channel: ByWebhook) -> str:
-        if any(asked.channel == "webhook" for asked in run.interlock.asked):
-            return TOLD
+    async def _by_webhook(self, waiting: "_Waiting", channel: ByWebhook) -> str:
+        run = waiting.run
+        due = list(waiting.messages)
+        if not any(one.is_first for one in due) and not any(one.channel == "webhook" for one in run.interlock.asked):
+            due.insert(0, Message(REQUEST, Reason.REQUEST, run.interlock.approvers))  # it is told, whoever it is for
         where = f"the webhook at {httpx.URL(channel.url).host}"  # the rest of a URL is often a secret
-        asked = Request.about(run, action, public_url=self._services.public_url)
-        message = asked.as_slack() if channel.format == "slack" else asked.as_json()
         using = replace(self._services.resources, timeout=_WEBHOOK_TIMEOUT, connect_timeout=_WEBHOOK_TIMEOUT)
-        try:
-            status = await post(channel.url, message, key=f"{run.id}:approval", using=using)
-        except BackendUnavailable as fault:
-            raise await self._failed(run.id, where, str(fault)) from None
-        except BackendRefused as refusal:
-            return await self._said(run.id, f"Approvers could not be told by {where}: {refusal}")
-        if not 200 <= status < 300:
-            return await self._said(run.id, f"Approvers could not be told by {where}: the receiver answered {status}")
-        told = Asked(user_ids=run.interlock.approvers, channel="webhook", at=self._services.now())
-        await self._record(run.id, told, f"Approvers were told by {where}")
+        for message in due:
+            asked, people = await self._written(waiting, message)
+            recipients = [user.email for user in people] if message.reason is not Reason.REQUEST else []
+            if channel.format == "slack":
+                body = asked.as_slack(*recipients, buttons=self._services.slack_buttons)
+            else:
+                body = asked.as_json(*recipients)
+            key = f"{run.id}:approval" if message.name == REQUEST else f"{run.id}:approval:{message.name}"
+            try:
+                status = await post(channel.url, body, key=key, using=using)
+            except BackendUnavailable as fault:
+                raise await self._failed(run.id, where, str(fault)) from None
+            except BackendRefused as refusal:
+                return await self._said(run.id, f"Approvers could not be told by {where}: {refusal}")
+            if not 200 <= status < 300:
+                return await self._said(
+                    run.id, f"Approvers could not be told by {where}: the receiver answered {status}"
+                )
+            told = Asked(user_ids=message.user_ids, channel="webhook", at=self._services.now(), message=message.name)
+            await self._record(run.id, told, f"{_LINES[message.reason]} by {where}")
         return TOLD
 
-    async def _by_email(self, run: Run, action: Action, mail: Mail) -> str:
-        asked = Request.about(run, action, public_url=self._services.public_url)
-        told = {user_id for one in run.interlock.asked for user_id in one.user_ids}
-        left = [user_id for user_id in run.interlock.approvers if user_id not in told]
+    async def _by_email(self, waiting: "_Waiting", mail: Mail) -> str:
+        run = waiting.run
         failures: list[Undelivered] = []
-        reached = bool(told)
-        for start in range(0, len(left), _BATCH):
-            people = await self._patiently(partial(self._waited_for, run.id, left[start : start + _BATCH]))
-            if people is None:
-                return UNDECIDED_NO_MORE
-            outcomes = await self._sent(asked, people, mail)
-            reached = await self._settled(run.id, people, outcomes) or reached
-            failures += [outcome for outcome in outcomes if outcome and not outcome.final]
+        reached = bool(run.interlock.asked)
+        for message in waiting.messages:
+            for start in range(0, len(message.user_ids), _BATCH):
+                batch = replace(message, user_ids=message.user_ids[start : start + _BATCH])
+                if not await self._patiently(partial(self._still_waits, run.id)):
+                    return UNDECIDED_NO_MORE
+                asked, people = await self._written(waiting, batch)
+                outcomes = await self._sent(asked, people, mail, name=message.name)
+                reached = await self._settled(run.id, message, people, outcomes) or reached
+                failures += [outcome for outcome in outcomes if outcome and not outcome.final]
         if failures:
             raise await self._failed(run.id, "email", failures[0].cause)
         return TOLD if reached else await self._said(run.id, "Nobody is told by email: no active person may approve")
 
-    async def _waited_for(self, run_id: str, user_ids: Sequence[str]) -> list[User] | None:
-        """Those of them who may do anything; None if the run was decided meanwhile."""
+    async def _still_waits(self, run_id: str) -> bool:
         async with self._services.database.read() as session:
-            if (await runs.get(session, run_id)).status is not RunStatus.WAITING_FOR_APPROVAL:
-                return None
-            people = [await users.get(session, user_id) for user_id in user_ids]
-        return [user for user in people if user and user.status == "ACTIVE"]
+            return (await runs.get(session, run_id)).status is RunStatus.WAITING_FOR_APPROVAL
 
-    async def _sent(self, asked: Request, people: Sequence[User], mail: Mail) -> list[Outcome]:
+    async def _written(self, waiting: "_Waiting", message: Message) -> tuple[Request, list[User]]:
+        """The message, and those of its people who may do anything."""
+
+        async def read() -> tuple[list[User | None], User | None]:
+            async with self._services.database.read() as session:
+                by = await users.get(session, message.by) if message.by else None
+                return [await users.get(session, user_id) for user_id in message.user_ids], by
+
+        found, by = await self._patiently(read)
+        asked = Request.about(
+            waiting.run,
+            waiting.action,
+            public_url=self._services.public_url,
+            reason=message.reason,
+            by=by.email if by else "",
+        )
+        return asked, [user for user in found if user and user.status == "ACTIVE"]
+
+    async def _sent(self, asked: Request, people: Sequence[User], mail: Mail, *, name: str) -> list[Outcome]:
         """What became of the email to each of them."""
         letters: dict[str, EmailMessage] = {}
         outcomes: dict[str, Outcome] = {}
         for user in people:
             try:
-                letters[user.id] = letter(asked, user, sender=mail.sender, at=self._services.now())
+                letters[user.id] = letter(asked, user, name=name, sender=mail.sender, at=self._services.now())
             except ValueError:
                 outcomes[user.id] = Undelivered("it is no address that an email can name", final=True)
         if letters:
             outcomes |= zip(letters, await mail.send(list(letters.values())), strict=True)
         return [outcomes[user.id] for user in people]
 
-    async def _settled(self, run_id: str, people: Sequence[User], outcomes: Sequence[Outcome]) -> bool:
+    async def _settled(
+        self, run_id: str, message: Message, people: Sequence[User], outcomes: Sequence[Outcome]
+    ) -> bool:
         """Record who was told and who cannot be; whether anybody was."""
         activity.heartbeat()
         for user, outcome in zip(people, outcomes, strict=True):
@@ -142,9 +196,10 @@ class NotificationActivity:
                 await self._said(run_id, f"{user.email} could not be told by email: {outcome.cause}")
         told = [user for user, outcome in zip(people, outcomes, strict=True) if outcome is None]
         if told:
-            asked = Asked(user_ids=tuple(user.id for user in told), channel="email", at=self._services.now())
+            ids = tuple(user.id for user in told)
+            asked = Asked(user_ids=ids, channel="email", at=self._services.now(), message=message.name)
             names = ", ".join(user.email for user in told)
-            await self._record(run_id, asked, f"Approvers were told by email: {names}")
+            await self._record(run_id, asked, f"{_LINES[message.reason]} by email: {names}")
         return bool(told)
 
     async def _failed(self, run_id: str, where: str, cause: str) -> ApplicationError:

@@ -1,20 +1,23 @@
 """Where a run stands, and what becomes of it when its time runs out or an operator speaks."""
 
-from collections.abc import Callable
 from datetime import datetime
 
 from pydantic import Field, ValidationError
+from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio import activity
 
 from activities.services import Services
+from domain import asking
 from domain.approvals import Channel, Decision, DecisionState, Word
+from domain.asking import Reason
 from domain.documents import refuse_unfaithful
 from domain.errors import InterlockError, Unavailable
 from domain.models import Kept
-from domain.runs import PLATFORM, Run
+from domain.runs import PLATFORM, Run, RunStatus
 from domain.users import Caller
 from store import approvals, runs, users
 from store.action_policies import Policies
+from store.fingerprints import Fingerprints
 from workflows.calls import OperatorWord, Progress, Question
 
 
@@ -41,13 +44,35 @@ class RunActivities:
 
     @activity.defn
     async def close_approval(self, question: Question) -> Progress:
-        """The verdict; a run that nobody decided about in time is declined."""
-        return await self._close(question, Run.undecided)
+        """The verdict; what has to happen while there is none is recorded, and people who have to be told are found."""
+        at = self._services.now()
+
+        def pass_time(run: Run) -> Run:
+            return run.undecided(at=at, by=PLATFORM) if question.expired else run.reminded(question.reminder, at=at)
+
+        async with self._services.database.write() as session:
+            if question.escalate:
+                await _escalate(session, question.run_id, at)
+            before, after = await runs.change(session, question.run_id, pass_time, origin="API", by_driver=True)
+            if after.approval and after.status is not before.status and after.status is RunStatus.IN_PROGRESS:
+                await runs.log(session, after.id, f"Approved: {after.approval.description}", by=PLATFORM, at=at)
+            untold = await _untold(session, after)
+        held = after.interlock.gate if after.held else None
+        return Progress(status=after.status, starts_at=held.starts_at if held else None, untold=untold)
 
     @activity.defn
     async def close_run(self, question: Question) -> Progress:
         """How the run ended; one that nobody reported in time fails."""
-        return await self._close(question, Run.unreported)
+        at = self._services.now()
+        async with self._services.database.write() as session:
+            _, after = await runs.change(
+                session,
+                question.run_id,
+                lambda run: run.unreported(at=at, by=PLATFORM) if question.expired else run,
+                origin="API",
+                by_driver=True,
+            )
+        return Progress(status=after.status)
 
     @activity.defn
     async def hear_operator(self, word: OperatorWord) -> Progress:
@@ -67,18 +92,6 @@ class RunActivities:
         async with self._services.database.read() as session:
             return Progress(status=(await runs.get(session, word.run_id)).status)
 
-    async def _close(self, question: Question, settle: Callable[..., Run]) -> Progress:
-        at = self._services.now()
-        async with self._services.database.write() as session:
-            _, after = await runs.change(
-                session,
-                question.run_id,
-                lambda run: settle(run, at=at, by=PLATFORM) if question.expired else run,
-                origin="API",
-                by_driver=True,
-            )
-        return Progress(status=after.status)
-
     async def _decide(self, word: OperatorWord, at: datetime) -> None:
         said = OperatorDecision.model_validate(word.said)
         async with self._services.database.read() as session:
@@ -93,8 +106,9 @@ class RunActivities:
         )
         policies = Policies(self._services.evaluate, self._services.policy_fail_closed)
         caller = Caller(organization="", client=user.id, user=user)
+        fingerprints = Fingerprints(self._services.evaluate, self._services.decrypt, self._services.request_key)
         await approvals.speak(
-            self._services.database, policies, word.run_id, caller, decision, origin="API", by_driver=True
+            self._services.database, policies, fingerprints, word.run_id, caller, decision, origin="API", by_driver=True
         )
 
     async def _cancel(self, word: OperatorWord, at: datetime) -> None:
@@ -108,6 +122,29 @@ class RunActivities:
                 origin="API",
                 by_driver=True,
             )
+
+
+async def _escalate(session: AsyncSession, run_id: str, at: datetime) -> None:
+    before = (await runs.locked(session, run_id)).run
+    escalation = before.interlock.gate.escalation if before.interlock.gate else None
+    if escalation is None:
+        return
+    ids = await approvals.people_of(session, escalation.to)
+    after = await approvals.escalate(session, run_id, ids, at=at)
+    if after.interlock == before.interlock:
+        return  # it waits no more, or it was done already
+    to = after.interlock.gate.escalated_to if after.interlock.gate else ()
+    found = [await users.get(session, user_id) for user_id in to]
+    names = ", ".join(user.email for user in found if user) or "nobody: no active person is among those it names"
+    await runs.log(session, run_id, f"Nobody has decided for some time, escalated to {names}", by=PLATFORM, at=at)
+
+
+async def _untold(session: AsyncSession, run: Run) -> bool:
+    """Whether people have to be told what they were not told when the run began to wait."""
+    if run.status is not RunStatus.WAITING_FOR_APPROVAL or run.interlock.gate is None:
+        return False
+    due = asking.messages(run, await approvals.decisions(session, run.id))
+    return any(message.reason is not Reason.REQUEST for message in due)
 
 
 def _refused(word: OperatorWord, refusal: InterlockError | ValidationError) -> str:

@@ -42,9 +42,13 @@ class Services:
     attempts: int
     """How often a delivery that provably never reached its peer is tried."""
     now: Callable[[], datetime]
+    request_key: bytes
+    """Makes fingerprints of what runs would send."""
     policy_fail_closed: bool = False
     """Whether a policy says no when one of its queries failed."""
     public_url: str = ""
     """What links begin with."""
+    slack_buttons: bool = False
+    """Whether messages for Slack have buttons to decide with: somebody has to take what they send."""
     mail: Mail | None = None
     """None where no SMTP server is configured."""

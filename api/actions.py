@@ -10,6 +10,7 @@ import backends
 from api.auth import AdminCaller, AuthenticatedRoute, Caller
 from api.errors import responses
 from api.services import ApiServices, Now, Services, words
+from api.targets import offered
 from domain import cycles
 from domain.actions import Action, Definition
 from domain.documents import Document
@@ -81,10 +82,11 @@ async def create_action(document: Written, caller: AdminCaller, services: Servic
     return {"ok": True, "action": action.echo(), **warnings}
 
 
-@router.get("/v1/actions", responses=responses())
+@router.get("/v1/actions", responses=responses(NotFound))
 async def list_actions(
     caller: Caller,
     services: Services,
+    now: Now,
     action_identifier: Annotated[list[str] | None, Query()] = None,
     blueprint_identifier: Annotated[list[str] | None, Query()] = None,
     operation: Annotated[list[str] | None, Query()] = None,
@@ -92,8 +94,13 @@ async def list_actions(
     trigger_type: Literal["self-service", "automation"] | None = None,
     trigger_event: Annotated[list[str] | None, Query()] = None,
     trigger_event_action_identifier: str | None = None,
+    entity: Annotated[str | None, Query(min_length=1, max_length=1000)] = None,
 ) -> Document:
-    """The actions that pass every filter."""
+    """The actions that pass every filter.
+
+    With `entity`, an identifier in the one `blueprint_identifier`, those that the caller can be offered on it: they run
+    on it, their condition holds for it, and their lists let the caller execute them on it.
+    """
     filters = actions.Filters(
         identifiers=words(action_identifier),
         blueprints=words(blueprint_identifier),
@@ -103,8 +110,12 @@ async def list_actions(
         events=words(trigger_event),
         event_action=trigger_event_action_identifier,
     )
+    if entity is not None and len(filters.blueprints) != 1:
+        raise InvalidRequest("entity: needs one blueprint_identifier beside it")
     async with services.database.read() as session:
         found = await actions.listed(session, filters)
+        if entity is not None:
+            found = await offered(services, session, found, filters.blueprints[0], entity, caller, at=now)
         paused = await actions.paused(session, *found)
     return {"ok": True, "actions": [action.echo(paused.get(action.id)) for action in found]}
 

@@ -9,6 +9,7 @@ from api.requesting import Asking, Prepared, acting, prepare
 from api.services import ApiServices
 from api.visibility import viewer_of
 from domain.actions import Action
+from domain.approval_terms import terms
 from domain.documents import Document
 from domain.dry_runs import NO_RUN, differences, masked, replaced, sealed
 from domain.errors import InterlockError, NotFound, Unavailable
@@ -43,6 +44,7 @@ async def dry_run(asking: Asking, run_as: str | None, services: ApiServices) -> 
         "warnings": list[JsonValue](warnings),
         "decisions": [one.model_dump(mode="json") for one in so_far.rulings],
         "approvers": [one.model_dump(mode="json") for one in so_far.approvers],
+        "approval": _approval(so_far.run),
         "differences": [],
     }
     if action and run:
@@ -54,6 +56,14 @@ async def dry_run(asking: Asking, run_as: str | None, services: ApiServices) -> 
     if refusal is not None:
         shown["refusal"] = refused(refusal)
     return shown
+
+
+def _approval(run: Run | None) -> Document | None:
+    """What would be required before it goes on; None where nobody has to approve."""
+    if run is None or run.status is not RunStatus.WAITING_FOR_APPROVAL:
+        return None
+    driving = run.interlock
+    return terms(run.required_approval, driving.gate, driving.approval_time_limit)
 
 
 def refused(refusal: InterlockError) -> Document:

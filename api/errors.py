@@ -39,8 +39,10 @@ STATUS: dict[type[InterlockError], HTTPStatus] = {
     errors.UnresolvableDestination: HTTPStatus.FORBIDDEN,
     errors.RunExhausted: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.RunNotWaitingForApproval: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.RequestChanged: HTTPStatus.PRECONDITION_FAILED,
     errors.RunSynchronized: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.NotConfigured: HTTPStatus.NOT_FOUND,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.BackendFault: HTTPStatus.UNPROCESSABLE_ENTITY,
 }

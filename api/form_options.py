@@ -22,9 +22,12 @@ from domain.inputs import Sort
 from domain.models import Written
 from domain.rule_values import Comparison, Operator, Property, Query
 from domain.users import Caller
+from runtime.turns import Turns
 from store import search
 from store.search import Place, Search
 
+PATIENCE: Final = 10.0
+"""How many seconds a form that is to be shown waits for others."""
 MOST_SORTED: Final = 2_000
 """Up to how many entities are sorted; more come by identifier, as the database has them in that order."""
 
@@ -32,6 +35,15 @@ _BY_TITLE: Final = Sort(property="$title", order="ASC")
 _Key: TypeAlias = tuple[int, float | str, str]
 """The kind of a value, the value, and the identifier of its entity."""
 _NOTHING: Final = 3
+
+
+def form_turns(jq_processes: int) -> Turns:
+    """Turns for showing forms: people type often, and one jq process is left to everything else."""
+    return Turns(
+        max(1, jq_processes - 1),
+        patience=PATIENCE,
+        refusal="many people are filling in forms, ask again in a moment",
+    )
 
 
 class WantedOptions(Written):

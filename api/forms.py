@@ -57,10 +57,14 @@ async def evaluate_form(
         if action.definition.user_inputs is None:
             raise NotSelfService(f"Action {action.identifier!r} is an automation: only its event starts it")
     request = RunRequest(properties=body.properties, entity=body.entity)
-    target = await target_of(action, request, caller, services, at=now)
-    async with services.database.read() as session:
-        evaluated = await _evaluated(services, session, action, body.properties, caller, target, at=now, to_show=True)
-        offered = await _options(Catalog(services, session, caller, now), evaluated, body.options)
+    # Whoever waits for their turn holds no connection.
+    async with services.form_turns.one():
+        target = await target_of(action, request, caller, services, at=now)
+        async with services.database.read() as session:
+            evaluated = await _evaluated(
+                services, session, action, body.properties, caller, target, at=now, to_show=True
+            )
+            offered = await _options(Catalog(services, session, caller, now), evaluated, body.options)
     notes: list[str] = []
     if action.needs_entity and target is None:
         notes.append(f"entity is required: the action runs on an entity of {action.blueprint}")

@@ -27,6 +27,8 @@ WRITES = {
     ("PATCH", "/v1/actions/{action_id}/permissions"): (Resource.ACTION_PERMISSIONS, Happening.UPDATE),
     ("POST", "/v1/actions/{action_id}/runs"): (Resource.RUN, Happening.CREATE),
     ("PATCH", "/v1/actions/runs/{run_id}/approval"): (Resource.RUN, Happening.UPDATE),
+    ("POST", "/v1/actions/runs/{run_id}/approval/delegation"): (Resource.RUN, Happening.UPDATE),
+    ("DELETE", "/v1/actions/runs/{run_id}/approval/delegation"): (Resource.RUN, Happening.UPDATE),
     ("POST", "/v1/blueprints"): (Resource.BLUEPRINT, Happening.CREATE),
     ("PUT", "/v1/blueprints/{blueprint}"): (Resource.BLUEPRINT, Happening.UPDATE),
     ("PATCH", "/v1/blueprints/{blueprint}"): (Resource.BLUEPRINT, Happening.UPDATE),
@@ -151,6 +153,22 @@ async def record_entities(
         for document, refusal in refused
     ]
     await _append(services, several)
+
+
+async def record_run(
+    services: ApiServices, action: Happening, refusal: InterlockError, *, by: str, origin: str, context: dict[str, str]
+) -> None:
+    """The same for a run that was asked for, or decided about, elsewhere than in the request that is answered."""
+    change = Change.refused(
+        Resource.RUN,
+        action,
+        _cut(str(refusal)),
+        context={name: value[:_LONGEST_NAME] for name, value in context.items()},
+        at=services.now(),
+        by=by,
+        origin=origin,
+    )
+    await _append(services, [change])
 
 
 async def _append(services: ApiServices, refused: Sequence[Change]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import JsonValue
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -11,11 +11,13 @@ from api.forms import evaluated
 from api.policies import policies
 from api.services import ApiServices
 from api.targets import target
+from domain import approval_terms, contexts, deciders
 from domain.actions import Action
+from domain.approvals import ApprovalRules
 from domain.causes import Cause
 from domain.documents import canonical
 from domain.dry_runs import masked, sealed
-from domain.errors import Forbidden, InvalidInputs, NotFound
+from domain.errors import Forbidden, InvalidInputs, InvalidRequest, NotFound
 from domain.forms import Explained
 from domain.identifiers import RunId
 from domain.permissions import Permissions
@@ -24,6 +26,7 @@ from domain.rulings import Approver, ConditionAnswer, Explanation, Ruling
 from domain.runs import Link, Run, RunStatus
 from domain.secrets import Redactor
 from domain.shapes import shortened
+from domain.templating import Template
 from domain.users import Caller
 from runtime import rendering
 from store import actions, runs, users
@@ -49,6 +52,8 @@ class Prepared:
     """What is known of the run that is asked for, as far as preparing it has come."""
 
     action: Action | None = None
+    permissions: Permissions | None = None
+    """Of the action, as they were judged by."""
     run: Run | None = None
     rulings: list[Ruling] = field(default_factory=list)
     """What let the request pass; where it was refused, the last one refused it if a rule did."""
@@ -88,12 +93,13 @@ async def prepare(asking: Asking, services: ApiServices, so_far: Prepared) -> tu
 
     Raises:
         NotFound, NotSelfService, MissingEntity, Forbidden, EntityFailsCondition, InvalidInputs: the request is refused.
+        InvalidRequest: the action says by a template when it begins, and no moment comes of it.
         TemplateFault, InvalidInvocation, PrivateDestination, UnresolvableDestination: it cannot be sent.
         Unavailable: no process could be had to run templates and policies.
     """
     async with services.database.read() as session:
         action, permissions = await actions.get(session, asking.action_id)
-        so_far.action = action
+        so_far.action, so_far.permissions = action, permissions
         causes = await _causes(session, asking.cause)
     given = Circumstances(
         caller=asking.caller,
@@ -174,16 +180,38 @@ async def _ask_execute_policy(
 async def _with_approvers(
     action: Action, permissions: Permissions, run: Run, services: ApiServices, so_far: Prepared
 ) -> Run:
+    """The run with who is asked, and what else its verdict depends on."""
+    rules = action.definition.approval_rules
+    not_before = await _not_before(rules, action, run, services)
+    gate = approval_terms.gate_of(rules, teams=permissions.approve.teams, not_before=not_before)
+    so_far.run = run = _driven(run, gate=gate)
     async with services.database.read() as session:
-        people = await users.everybody(session)
+        people = [user for user in await users.everybody(session) if not deciders.is_barred(run, user.id)]
         so_far.approvers, ruling = await policies(services).approvers(
-            session, permissions, run, action, people, at=run.created_at
+            session, permissions, run, action, people, at=run.created_at, warnings=so_far.warnings
         )
     so_far.rulings.append(ruling)
-    if permissions.approve.policy is not None and not so_far.approvers:
-        so_far.warnings.append(f"Nobody can approve this run: {ruling.why}")
-    approvers = tuple(one.user_id for one in so_far.approvers)
-    return run.model_copy(update={"interlock": run.interlock.model_copy(update={"approvers": approvers})})
+    ids = tuple(one.user_id for one in so_far.approvers)
+    asked = [user for user in people if user.id in set(ids)]
+    so_far.warnings += approval_terms.obstacles(gate, asked, ruling.why)
+    return _driven(run, gate=approval_terms.asking(gate, run.required_approval, ids), approvers=ids)
+
+
+async def _not_before(
+    rules: ApprovalRules | None, action: Action, run: Run, services: ApiServices
+) -> datetime | timedelta | None:
+    if rules is None or rules.not_before is None:
+        return None
+    rendering = await Template.parse(rules.not_before).rendered(
+        contexts.of_run(run, action), services.evaluate, secrets=None, now=run.created_at
+    )
+    if rendering.warnings:
+        raise InvalidRequest(f"{approval_terms.NOT_BEFORE}: {rendering.warnings[0]}")
+    return approval_terms.earliest(rendering.value)
+
+
+def _driven(run: Run, **values: object) -> Run:
+    return run.model_copy(update={"interlock": run.interlock.model_copy(update=values)})
 
 
 async def _causes(session: AsyncSession, cause: Cause) -> tuple[Link, ...]:

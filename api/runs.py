@@ -9,7 +9,8 @@ from pydantic import Field, JsonValue, StrictStr
 from api import dry_runs
 from api.auth import AuthenticatedRoute, Caller, CausedBy
 from api.errors import responses
-from api.requesting import Asking, Prepared, acting, prepare
+from api.recording import recorded
+from api.requesting import Asking, acting
 from api.services import ApiServices, NewRunId, Now, Services, words
 from api.visibility import require_reporter, viewer_of, visible
 from domain import documents
@@ -32,7 +33,7 @@ from domain.errors import (
 )
 from domain.models import Written
 from domain.requests import RunRequest
-from domain.runs import PLATFORM, Report, Run, RunStatus, Source, v1
+from domain.runs import Report, Run, RunStatus, Source, v1
 from domain.users import Caller as CallerValue
 from store import runs, users
 
@@ -118,14 +119,8 @@ async def create_run(
             known = await runs.by_key(session, repeatable.key)
         if known:
             return _repeated(known, repeatable)
-    prepared = Prepared()
-    action, run = await prepare(asking, services, prepared)
     try:
-        async with services.database.write() as session:
-            explanation = prepared.explanation()
-            await runs.create(session, run, action_id=action.id, request=repeatable, explanation=explanation)
-            for warning in prepared.warnings:
-                await runs.log(session, run.id, warning, by=PLATFORM, at=now)
+        run = await recorded(asking, services, repeatable)
     except runs.KeyTaken:  # the same request came twice at the same time
         async with services.database.read() as session:
             known = await runs.by_key(session, repeatable.key) if repeatable else None

@@ -11,8 +11,10 @@ from fastapi import FastAPI
 from temporalio.client import Client
 
 from api.app import create_app
+from api.form_options import form_turns
 from api.services import ApiServices
 from domain.jq import Evaluator
+from runtime.chat import Chat
 from runtime.clock import now
 from runtime.driver import RunDriver
 from runtime.explanations import Explainer
@@ -35,7 +37,8 @@ async def serve(settings: Settings, *, sockets: Sequence[socket.socket] | None =
         client = await connect(settings, lazy=True)
         evaluate = await stack.enter_async_context(jq_pool(settings))
         driver = await stack.enter_async_context(RunDriver(client, database, settings))
-        services = api_services(settings, database, client, driver, evaluate, organization)
+        chat = await stack.enter_async_context(Chat(settings))
+        services = api_services(settings, database, client, driver, evaluate, organization, chat)
         await listen(create_app(services), settings, sockets=sockets, stop=stop)
 
 
@@ -46,6 +49,7 @@ def api_services(
     driver: RunDriver,
     evaluate: Evaluator,
     organization: Organization,
+    chat: Chat,
 ) -> ApiServices:
     """What routes are handed."""
     return ApiServices(
@@ -59,6 +63,9 @@ def api_services(
         vault=settings.keys.vault,
         now=now,
         explain=Explainer(evaluate),
+        form_turns=form_turns(settings.jq_processes),
+        chat=chat,
+        request_key=settings.keys.request_key,
     )
 
 

@@ -13,12 +13,14 @@ from temporalio.client import Client
 from domain import documents
 from domain.identifiers import RunId, new
 from domain.jq import Evaluator
+from runtime.chat import Chat
 from runtime.driver import RunDriver
 from runtime.explanations import Explainer
 from runtime.keys import Vault
 from runtime.organization import Organization
 from runtime.settings import Settings
 from runtime.tokens import Tokens
+from runtime.turns import Turns
 from store.database import Database
 
 
@@ -36,6 +38,11 @@ class ApiServices:
     vault: Vault
     now: Callable[[], datetime]
     explain: Explainer
+    form_turns: Turns
+    """For forms that are shown; those that runs are asked for with take none."""
+    chat: Chat
+    request_key: bytes
+    """Makes fingerprints of what runs would send."""
 
 
 class StrictRoute(APIRoute):

@@ -18,6 +18,9 @@ async def visible(run_id: str, caller: Caller, services: ApiServices) -> runs.Fo
         found = await runs.find(session, run_id)
         if not found.restricted or caller.is_admin or found.run.created_by == caller.id:
             return found
+        gate = found.run.interlock.gate
+        if gate and caller.id in {*gate.delegates, *gate.escalated_to}:
+            return found
         permissions = await actions.permissions(session, found.action_id)
     if permissions is None or not permissions.shows_runs(caller, found.run.interlock.approvers):
         raise NotFound("Run", run_id)

@@ -14,6 +14,7 @@ from api.serve import api_services, listen
 from cli.errors import CannotStart
 from domain.identifiers import new
 from domain.users import User
+from runtime.chat import Chat
 from runtime.clock import now
 from runtime.driver import RunDriver
 from runtime.jq_pool import jq_pool
@@ -43,7 +44,8 @@ async def embedded(
         worker = asyncio.create_task(
             work(settings, stop, client, database, evaluate, driver, organization, ready=working)
         )
-        app = create_app(api_services(settings, database, client, driver, evaluate, organization))
+        chat = await stack.enter_async_context(Chat(settings))
+        app = create_app(api_services(settings, database, client, driver, evaluate, organization, chat))
         serving = asyncio.create_task(listen(app, settings, sockets=sockets, stop=stop))
         ready = asyncio.create_task(working.wait())
         await asyncio.wait({worker, serving, ready}, return_when=asyncio.FIRST_COMPLETED)

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictBool
 
-from domain import cron
-from domain.approvals import RequiredApproval
+from domain import approval_terms, cron
+from domain.approvals import ApprovalRules, RequiredApproval, within_ten_years
 from domain.documents import Document
 from domain.encryption import Encryption
 from domain.errors import InvalidRequest
@@ -33,16 +33,8 @@ from domain.triggers import (
 READ_ONLY = ("id", "createdAt", "createdBy", "updatedAt", "updatedBy", "paused")
 """What the server adds. Clients post back what they read, so these are dropped without a word."""
 
-LONGEST = timedelta(days=3653)
-"""Ten years."""
 LONGEST_HOLD = timedelta(days=30)
 MOST_RUNS = 1_000_000
-
-
-def _within(limit: timedelta) -> timedelta:
-    if not timedelta(0) < limit <= LONGEST:
-        raise ValueError("must be longer than nothing and at most ten years")
-    return limit
 
 
 def _within_a_month(length: timedelta) -> timedelta:
@@ -57,7 +49,7 @@ _Hold = Annotated[Duration, AfterValidator(_within_a_month)]
 class TimeLimit(Written):
     """How long something may take."""
 
-    time_limit: Annotated[Duration, AfterValidator(_within)]
+    time_limit: Annotated[Duration, AfterValidator(within_ten_years)]
     """ISO 8601 (`PT4H`)."""
 
 
@@ -86,8 +78,7 @@ class FormRules(Written):
 class Limits(Written):
     """Our own section of an action; whoever does not know it does not miss it."""
 
-    approval: TimeLimit | None = None
-    """Past it, a run that still waits for approval is DECLINED. Absent: it waits for ever."""
+    approval: ApprovalRules | None = None
     run: TimeLimit | None = None
     """Past it, a run that is still IN_PROGRESS is a FAILURE. Absent: the backend may take for ever."""
     debounce: Debounce | None = None
@@ -159,7 +150,7 @@ class Definition(Verbatim):
         return definition
 
     def _refuse_misfits(self) -> None:
-        """Nothing, if what only automations can have is an automation's, and the host knows the time zone it names."""
+        """Nothing, if each section fits the trigger and the others, and the host knows the time zone that is named."""
         if self.automation is None:
             for name in ("debounce", "throttle"):
                 if getattr(self.interlock, name, None) is not None:
@@ -171,6 +162,9 @@ class Definition(Verbatim):
                 cron.time_zone(self.automation.event.timezone)
             except ValueError as fault:
                 raise InvalidRequest(f"trigger.event.timezone: {fault}") from None
+        if self.approval_rules:
+            required = self.required_approval or False
+            approval_terms.refuse_misfits(self.approval_rules, required, automation=self.automation is not None)
 
     @property
     def self_service(self) -> Create | OnEntity | None:
@@ -216,9 +210,14 @@ class Definition(Verbatim):
         return isinstance(self.trigger, OnEntity) and self.trigger.blueprint_identifier is not None
 
     @property
+    def approval_rules(self) -> ApprovalRules | None:
+        """What approvals ask for beyond `requiredApproval`."""
+        return self.interlock.approval if self.interlock else None
+
+    @property
     def approval_time_limit(self) -> timedelta | None:
-        """How long a run waits for approval before it is DECLINED. None: for ever."""
-        return self.interlock.approval.time_limit if self.interlock and self.interlock.approval else None
+        """How long a run waits for approval. None: for ever."""
+        return self.approval_rules.time_limit if self.approval_rules else None
 
     @property
     def enforces_datasets(self) -> bool:

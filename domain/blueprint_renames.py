@@ -101,6 +101,15 @@ class Rename:
                 self._in_conditions(rule.get("filter" if rule is after else "query"))
         return after
 
+    def in_automation(self, automation: Document, blueprint: str) -> Document:
+        """The definition, listening to the timer property of the blueprint by its new name; the same if it does not."""
+        trigger: Any = automation.get("trigger")
+        event = trigger.get("event") if isinstance(trigger, dict) else None
+        named = {"blueprintIdentifier": blueprint, "propertyIdentifier": self.old}
+        if self.part is not Part.PROPERTY or not isinstance(event, dict) or not named.items() <= event.items():
+            return automation
+        return {**automation, "trigger": {**trigger, "event": {**event, "propertyIdentifier": self.new}}}
+
     def _in_conditions(self, group: Any) -> None:
         if not isinstance(group, dict):
             return

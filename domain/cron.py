@@ -43,6 +43,16 @@ def checked(expression: str) -> str:
     return expression
 
 
+def most_a_day(expression: str) -> int:
+    """How often an expression that is `checked` comes to its time on one day at most.
+
+    >>> most_a_day("*/15 8-17 * * 1-5")
+    40
+    """
+    minutes, hours, *_ = expression.split()
+    return len(_values(_MINUTE, minutes)) * len(_values(_HOUR, hours))
+
+
 def time_zone(name: str) -> str:
     """The name, if it is a time zone's.
 

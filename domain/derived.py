@@ -58,6 +58,11 @@ class Definitions:
         definition = self.get(blueprint)
         return derived(definition) if definition else {}
 
+    def derives(self, blueprint: str) -> bool:
+        """Whether its entities have anything that is derived; who does not know the blueprint cannot tell."""
+        definition = self.get(blueprint)
+        return definition is None or bool(derived(definition)) or definition.inherited_from is not None
+
     def end(self, blueprint: str, relations: Collection[str]) -> tuple[str, bool] | None:
         """The blueprint to which the relations lead, and whether to many; None if there are no such relations."""
         many = False

@@ -23,8 +23,10 @@ InterlockError
 ├── UnresolvableDestination      the backend's host has no address
 ├── RunExhausted                 the run has ended
 ├── RunNotWaitingForApproval     nobody is asked (any more)
+├── RequestChanged               a decision is about something else than would be sent now
 ├── RunSynchronized              the backend's answer decides, not a report
 ├── IdempotencyKeyReused         the same key came with another request
+├── NotConfigured                a door is closed, because a setting that it needs is missing
 ├── Unavailable                  a part we need does not answer; nothing is half done
 └── BackendFault                 the backend could not be invoked
     ├── BackendUnavailable       it may pass: the request provably never reached the peer
@@ -193,6 +195,12 @@ class RunNotWaitingForApproval(InterlockError):
     code = "run_not_waiting_for_approval"
 
 
+class RequestChanged(InterlockError):
+    """A decision says what it is about, and something else would be sent by now."""
+
+    code = "request_changed"
+
+
 class RunSynchronized(InterlockError):
     """The answer of the backend decides about this run, so nobody can report it."""
 
@@ -203,6 +211,12 @@ class IdempotencyKeyReused(InterlockError):
     """The same `Idempotency-Key` came with another request."""
 
     code = "idempotency_key_reused"
+
+
+class NotConfigured(InterlockError):
+    """A door that this deployment has not opened; the message names the settings that are missing."""
+
+    code = "not_configured"
 
 
 class Unavailable(InterlockError):

@@ -23,7 +23,11 @@ _NOT_SCHEMA = (
     *("encryption", "enumColors", "spec", "specAuthentication", "identifier", "jqQuery", "$schema", "$id"),
 )
 """Keys of an input that describe the form, or that would name another dialect or place."""
-_LABELED_URL: Document = {"type": "object", "properties": {"url": {"type": "string"}}, "required": ["url"]}
+_LABELED_URL: Document = {
+    "type": "object",
+    "properties": {"url": {"type": "string"}, "displayText": {"type": ["string", "null"]}},
+    "required": ["url"],
+}
 _LARGE = 1000
 _CACHED_CHARACTERS = 64 * 1024
 _LISTED = 10

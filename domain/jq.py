@@ -77,8 +77,10 @@ _EXACT = 2**53
 _CONSTANTS: dict[str, JsonValue] = {"true": True, "false": False, "null": None}
 _TRUE, _FALSE = Value(True), Value(False)
 
-_Operand: TypeAlias = tuple[str, ...] | Value
-"""The keys of a path, or a literal."""
+Path: TypeAlias = tuple[str, ...]
+"""The keys of a path that leads into a document: `.a.b` has two."""
+_Operand: TypeAlias = Path | Value
+"""A path, or a literal."""
 
 
 class _Simple(NamedTuple):
@@ -99,6 +101,27 @@ def followed(programs: Sequence[str], document: JsonValue) -> list[Outcome | Non
     escapes, and paths through what is no object.
     """
     return [_answer(simple, document) if (simple := _parsed(program)) else None for program in programs]
+
+
+def demanded(program: str) -> tuple[Path, Value] | None:
+    """The path that has to lead to one value for the program to be true, and the value, where it says just that.
+
+    `.a.b == "x"` does, and so does `.a.b`, which is true where true is.
+    """
+    simple = _parsed(program)
+    if simple is None or simple.is_equal is _FALSE:
+        return None
+    match simple.left, simple.right:
+        case (tuple() as path, None):
+            return path, _TRUE
+        case (tuple() as path, Value() as literal) | (Value() as literal, tuple() as path):
+            return path, literal
+    return None
+
+
+def led_to(path: Path, document: JsonValue) -> Value | None:
+    """What jq would find at the end of the path; None where only jq can tell whether it equals a literal."""
+    return _value(path, document)
 
 
 def _answer(simple: _Simple, document: JsonValue) -> Outcome | None:

@@ -67,7 +67,12 @@ def matches(query: Query, entity: Entity, *, at: datetime, caller: Caller, catal
 
     `at` is the moment that presets and timers see as now; `caller` is whom `user` and `userTeams` are about.
     """
-    return _Match(at, caller, catalog, entity).holds(query)
+    return looking_at(entity, at=at, caller=caller, catalog=catalog)(query)
+
+
+def looking_at(entity: Entity, *, at: datetime, caller: Caller, catalog: Catalog) -> Callable[[Rule], bool]:
+    """The same for several rules about one entity: tells of each whether it holds."""
+    return _Match(at, caller, catalog, entity).holds
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,22 @@
 """Asking approvers: what they are told about a run that waits for them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self, TypeAlias
 from urllib.parse import quote
 
 from pydantic import JsonValue
 
+from domain import slack_messages
 from domain.actions import Action
+from domain.approvals import Gate, OnTimeLimit
+from domain.asking import Reason
 from domain.documents import Document, canonical
 from domain.runs import Run
 from domain.shapes import shortened
 from domain.templating import MASK
 from domain.times import iso
+from domain.waiting import Patience
 
 _SUBJECT, _VALUE = 150, 200
 _MOST_INPUTS = 10
@@ -69,14 +74,18 @@ class Request:
     """Names and values, some of them cut."""
     url: str
     until: str
-    """When the run is declined for want of a decision; empty where it waits for ever."""
+    """When it is over for want of a decision; empty where the run waits for ever."""
+    reason: Reason = Reason.REQUEST
+    by: str = ""
+    """The email address of who left it to them."""
 
     @classmethod
-    def about(cls, run: Run, action: Action, *, public_url: str) -> Self:
+    def about(cls, run: Run, action: Action, *, public_url: str, reason: Reason = Reason.REQUEST, by: str = "") -> Self:
         """The request for a decision about the run."""
         run = masked(run, action)
         entity = run.entity
-        limit = run.interlock.approval_time_limit
+        gate = run.interlock.gate or Gate()
+        end = Patience.of(run.interlock).end(gate.reopened_at or run.created_at)
         given = [(_line(name), _shown(value)) for name, value in run.properties.items()]
         if len(given) > _MOST_INPUTS:
             given[_MOST_INPUTS:] = [("…", f"and {len(given) - _MOST_INPUTS} more")]
@@ -87,8 +96,47 @@ class Request:
             on=_line(entity.title or entity.identifier) if entity else "",
             inputs=tuple(given),
             url=approve_url(public_url, run.id),
-            until=iso(run.created_at + limit) if limit else "",
+            until=iso(end) if end else "",
+            reason=reason,
+            by=_line(by),
         )
+
+    @property
+    def headline(self) -> str:
+        """How it begins."""
+        match self.reason:
+            case Reason.REQUEST:
+                return "Approval needed"
+            case Reason.ESCALATION:
+                return "Escalated to you, approval needed"
+            case Reason.DELEGATION:
+                return "Left to you, approval needed"
+            case Reason.CHANGE:
+                return "Approval needed again"
+        return "Reminder, approval needed"
+
+    @property
+    def why(self) -> str:
+        """Why they get it: one or two sentences."""
+        match self.reason:
+            case Reason.REQUEST:
+                return "You get this because you may approve runs of this action."
+            case Reason.ESCALATION:
+                return "You get this because nobody has decided for some time, so you may decide, too."
+            case Reason.DELEGATION:
+                return f"You get this because {self.by} leaves the decision to you."
+            case Reason.CHANGE:
+                return "What would be sent has changed, so decisions from before count no more. Please decide about it."
+        return "You get this again because nobody has heard from you."
+
+    @property
+    def end(self) -> str:
+        """What becomes of it without a decision: one sentence; empty where the run waits for ever."""
+        if not self.until:
+            return ""
+        gate = self.run.interlock.gate or Gate()
+        approved = gate.on_time_limit is OnTimeLimit.APPROVE
+        return f"Without a decision it is {'approved' if approved else 'declined'} at {self.until}."
 
     @property
     def summary(self) -> str:
@@ -99,10 +147,10 @@ class Request:
     @property
     def subject(self) -> str:
         """The subject of an email: one line, whatever the run's parts hold."""
-        return shortened(f"Approval needed: {self.summary}", _SUBJECT)
+        return shortened(f"{self.headline}: {self.summary}", _SUBJECT)
 
-    def as_json(self) -> Document:
-        """What a webhook gets."""
+    def as_json(self, *recipients: str) -> Document:
+        """What a webhook gets; with the email addresses of those it is for, unless it asks all approvers at first."""
         run = self.run.document()
         del run["interlock"]
         return {
@@ -112,29 +160,38 @@ class Request:
             "requestedBy": {"email": requester(self.run)},
             "approveUrl": self.url,
             "inputs": self.run.properties,
+            **self._for(recipients),
         }
 
-    def as_slack(self) -> Document:
-        """What an incoming webhook of Slack gets.
+    def _for(self, recipients: Sequence[str]) -> Document:
+        if self.reason is Reason.REQUEST:
+            return {}
+        return {"reason": self.reason, "recipients": list[JsonValue](recipients)}
+
+    def as_slack(self, *recipients: str, buttons: bool = False) -> Document:
+        """What an incoming webhook of Slack gets; with `buttons`, one can decide in the message itself.
 
         Source: Slack, Block Kit; its text takes no HTML but `&`, `<` and `>` have to be escaped.
         """
         blocks: list[JsonValue] = [
             {
                 "type": "header",
-                "text": {"type": "plain_text", "text": shortened(f"Approval needed: {self.title}", _SLACK_HEADER - 1)},
+                "text": {"type": "plain_text", "text": shortened(f"{self.headline}: {self.title}", _SLACK_HEADER - 1)},
             },
-            {"type": "section", "fields": [_field(name, value) for name, value in self._facts()]},
+            {"type": "section", "fields": [_field(name, value) for name, value in self._facts(recipients)]},
         ]
         if self.inputs:
             lines = "\n".join(f"• *{_slack(name)}*: {_slack(value)}" for name, value in self.inputs)
             blocks.append(_section(_cut(lines)))
         blocks.append(_section(f"<{self.url}|See what would be run, and decide>"))
-        return {"text": _slack(f"Approval needed: {self.summary}"), "blocks": blocks}
+        if buttons:
+            blocks.append(slack_messages.buttons(self.run.id))
+        return {"text": _slack(f"{self.headline}: {self.summary}"), "blocks": blocks}
 
-    def _facts(self) -> list[tuple[str, str]]:
+    def _facts(self, recipients: Sequence[str]) -> list[tuple[str, str]]:
         facts = [("Action", self.title), ("Requested by", self.requester)]
-        return [*facts, ("Entity", self.on)] if self.on else facts
+        facts += [("Entity", self.on)] if self.on else []
+        return [*facts, ("For", _line(", ".join(recipients)))] if recipients else facts
 
 
 def _field(name: str, value: str) -> JsonValue:

@@ -19,7 +19,7 @@ from domain.actions import Action
 from domain.documents import Document, canonical
 from domain.dry_runs import masked
 from domain.errors import InvalidRequest, TemplateFault
-from domain.jq import Evaluator, Failed, Outcome, Value
+from domain.jq import Evaluator, Failed, Outcome, Overran, Value
 from domain.permissions import PermissionsPatch, Policy
 from domain.rule_values import Query
 from domain.rulings import ConditionAnswer, QueryAnswer, Ruling
@@ -52,6 +52,8 @@ class Said:
     """Whom conditions name, in lower case: the union of all their arrays of texts."""
     closed: bool = False
     """Whether it says no because a query failed."""
+    overran: bool = False
+    """Whether a condition ran into a limit."""
 
     @property
     def failed(self) -> dict[str, str]:
@@ -206,6 +208,7 @@ async def said(
         permits=not closed and any(value is True for value in values),
         emails=frozenset[str]() if closed else frozenset(_emails(values)),
         closed=closed,
+        overran=any(isinstance(one, Overran) for one in outcomes),
     )
 
 

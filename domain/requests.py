@@ -139,6 +139,7 @@ def requested(action: Action, request: RunRequest, given: Circumstances) -> Run:
         updated_at=given.at,
         updated_by=given.caller.id,
         impersonated_by=given.impersonated_by,
+        impersonated_user_id=given.caller.id if given.impersonated_by else None,
         interlock=Driving(
             action_version=action.version,
             trigger=contexts.trigger_of(given.caller, action, source=Source.API, at=iso(given.at)),

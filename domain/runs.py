@@ -2,16 +2,24 @@
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, field_validator, model_serializer
 
-from domain.approvals import Decision, RequiredApproval, Verdict
+from domain.approvals import Decision, DecisionState, OnTimeLimit, RequiredApproval, Verdict
 from domain.documents import Document
+from domain.driving import Asked as Asked
+from domain.driving import Driving as Driving
+from domain.driving import LastWord as LastWord
+from domain.driving import Link as Link
 from domain.errors import InvalidRequest, RunExhausted, RunNotWaitingForApproval, RunSynchronized
 from domain.identifiers import RunId
 from domain.models import Kept
-from domain.times import Duration, Instant
+from domain.run_documents import LogLine as LogLine
+from domain.run_documents import v1 as v1
+from domain.run_documents import without_entity as without_entity
+from domain.times import Instant, iso
+from domain.waiting import start_after
 
 PLATFORM = "interlock"
 """What `updatedBy` and log lines say when nobody but the product itself acted."""
@@ -66,51 +74,6 @@ class ApprovalState(Kept):
     state: str
     description: str | None = None
     impersonated_user_id: str | None = None
-
-
-class Link(Kept):
-    """One run in a chain of runs that cause each other."""
-
-    run: str
-    action: str
-    """The identifier of the action it executed."""
-
-
-class Asked(Kept):
-    """People who were asked to decide: when, and by which channel."""
-
-    user_ids: tuple[str, ...]
-    channel: Literal["email", "webhook"]
-    at: Instant
-
-
-class Driving(Kept):
-    """What the run's workflow needs to know; our own addition to the run object."""
-
-    action_version: int = 1
-    """The version of the definition this run executes."""
-    trigger: Document = Field(default_factory=dict)
-    """Who asked, how and when, as templates see it."""
-    approvers: tuple[str, ...] = ()
-    """The user ids asked when the run was made."""
-    asked: tuple[Asked, ...] = ()
-    """Who of them was told of it, and how; a webhook is told for all."""
-    approval_time_limit: Duration | None = None
-    """How long the run waits for a verdict before it is DECLINED. None: for ever."""
-    run_time_limit: Duration | None = None
-    """How long the run may be IN_PROGRESS before it fails. None: for ever."""
-    synchronous: bool = False
-    """Whether the backend's answer ends the run, so that reports are refused."""
-    backend: str = ""
-    """What does the work, in words."""
-    depth: int = 0
-    """How many runs caused each other before this one."""
-    causes: tuple[Link, ...] = ()
-    """Those runs, the first one first; as far as they are known."""
-    cause: str | None = None
-    """The change that started it, when an automation did: what its templates see as the event."""
-    entity: Document | None = None
-    """The entity it runs on, as it was when the run was made: what was approved is what is rendered."""
 
 
 _ABSENT_WHEN_NONE = (
@@ -201,14 +164,17 @@ class Run(Kept):
         Raises:
             RunExhausted: the run has ended.
             RunSynchronized: the backend's answer decides, so its status cannot be reported.
-            InvalidRequest: the run waits for approval and the report says SUCCESS.
+            InvalidRequest: the run waits for approval, or for its time, and the report says SUCCESS.
         """
         if self.status.is_terminal:
             raise RunExhausted(f"run {self.id} has ended with {self.status}")
         said = report.said()
         if report.status is None:
             return self.changed(at=at, by=by, **said)
-        if self.interlock.synchronous and self.status is RunStatus.IN_PROGRESS:
+        if self.held:
+            if report.status is not RunStatus.FAILURE:
+                raise InvalidRequest(f"status: run {self.id} waits for its time and can only be withdrawn with FAILURE")
+        elif self.interlock.synchronous and self.status is RunStatus.IN_PROGRESS:
             raise RunSynchronized(f"run {self.id} ends with the answer of its synchronized backend")
         if report.status not in MOVES[self.status]:
             raise InvalidRequest(f"status: run {self.id} waits for approval and can only be withdrawn with FAILURE")
@@ -220,11 +186,11 @@ class Run(Kept):
         Raises:
             RunExhausted: the run has ended.
             RunSynchronized: we call the backend ourselves.
-            InvalidRequest: the backend was not called yet, because the run waits for approval.
+            InvalidRequest: the backend was not called yet, because the run waits for approval or for its time.
         """
         if self.status.is_terminal:
             raise RunExhausted(f"run {self.id} has ended with {self.status}")
-        if self.status is not RunStatus.IN_PROGRESS:
+        if self.status is not RunStatus.IN_PROGRESS or self.held:
             raise InvalidRequest(f"run {self.id} is {self.status}: its backend was not called yet")
         if self.interlock.synchronous:
             raise RunSynchronized(f"run {self.id} ends with the answer of its synchronized backend")
@@ -238,34 +204,100 @@ class Run(Kept):
         """
         if self.status is not RunStatus.WAITING_FOR_APPROVAL:
             raise RunNotWaitingForApproval(f"run {self.id} is {self.status}, not waiting for approval")
-        said = {
-            "approval": ApprovalState(user_id=decision.user_id, state=decision.state, description=decision.description)
+        driving = self.interlock.model_copy(update={"last_word": LastWord(by=decision.name, channel=decision.channel)})
+        said: dict[str, Any] = {
+            "approval": ApprovalState(user_id=decision.user_id, state=decision.state, description=decision.description),
+            "interlock": driving,
         }
         match verdict:
             case Verdict.APPROVED:
-                return self.moved(RunStatus.IN_PROGRESS, at=decision.at, by=decision.user_id, **said)
+                if decision.request is not None:
+                    said["interlock"] = driving.gated(request=decision.request)
+                return self._approved(at=decision.at, by=decision.user_id, **said)
             case Verdict.DECLINED:
                 reason = f"Declined by {decision.name}" + (f": {decision.description}" if decision.description else "")
                 return self.moved(RunStatus.DECLINED, at=decision.at, by=decision.user_id, summary=reason, **said)
         return self.changed(at=decision.at, by=decision.user_id, **said)
 
+    def _approved(self, *, at: datetime, by: str, approval: ApprovalState, interlock: Driving) -> Self:
+        said: dict[str, Any] = {"approval": approval, "interlock": interlock}
+        if starts_at := start_after(interlock.gate, at):
+            said |= {"interlock": interlock.gated(starts_at=starts_at), "status_label": _starts(starts_at)}
+        return self.moved(RunStatus.IN_PROGRESS, at=at, by=by, **said)
+
+    @property
+    def held(self) -> bool:
+        """Whether it is approved but has not begun yet, because its time has not come."""
+        gate = self.interlock.gate
+        held = gate is not None and gate.starts_at is not None and self.payload is None
+        return held and self.status is RunStatus.IN_PROGRESS
+
+    def approves(self, request: str) -> bool:
+        """Whether it may send what has this fingerprint: nobody decided about another."""
+        approved = self.interlock.gate.request if self.interlock.gate else None
+        return approved is None or approved == request
+
+    def begun(self, payload: Document | None, *, synchronous: bool, at: datetime) -> Self:
+        """With what is sent, secrets masked: from now on it may have been. The very same run if it does not go on."""
+        if self.status is not RunStatus.IN_PROGRESS:
+            return self
+        said: dict[str, Any] = {"payload": payload}
+        starts_at = self.interlock.gate.starts_at if self.interlock.gate else None
+        if starts_at and self.status_label == _starts(starts_at):
+            said["status_label"] = None
+        driving = self.interlock.model_copy(update={"synchronous": synchronous})
+        return self.changed(at=at, by=PLATFORM, interlock=driving, **said)
+
     def told(self, asked: Asked) -> Self:
-        """Once people were asked to decide about it; the very same run if it has ended."""
+        """Once people were told that it waits for them; the very same run if it has ended."""
         if self.status.is_terminal:
             return self
-        driving = self.interlock.model_copy(update={"asked": (*self.interlock.asked, asked)})
-        return self.changed(at=asked.at, by=PLATFORM, interlock=driving)
+        return self.changed(at=asked.at, by=PLATFORM, interlock=self.interlock.told(asked))
+
+    def reminded(self, number: int, *, at: datetime) -> Self:
+        """Once a reminder is due; the very same run if that is known, or if it does not wait."""
+        gate = self.interlock.gate
+        if self.status is not RunStatus.WAITING_FOR_APPROVAL or gate is None or gate.reminded >= number:
+            return self
+        driving = self.interlock.gated(reminded=number, reminded_at=at)
+        return self.changed(at=at, by=PLATFORM, interlock=driving)
+
+    def escalated(self, user_ids: tuple[str, ...], *, at: datetime) -> Self:
+        """Once these people may decide, too; the very same run if it was escalated before, or does not wait."""
+        gate = self.interlock.gate
+        if self.status is not RunStatus.WAITING_FOR_APPROVAL or (gate and gate.escalated_at):
+            return self
+        driving = self.interlock.gated(escalated_at=at, escalated_to=user_ids)
+        approvers = tuple(dict.fromkeys((*driving.approvers, *user_ids)))
+        return self.changed(at=at, by=PLATFORM, interlock=driving.model_copy(update={"approvers": approvers}))
+
+    def reopened(self, *, request: str | None, at: datetime) -> Self:
+        """Waiting for approval again, because what would be sent is not what was approved.
+
+        No other move leads back, and this one only as long as nothing can have been sent: else it is the very same run.
+        """
+        if self.status is not RunStatus.IN_PROGRESS or self.payload is not None:
+            return self
+        gated = self.interlock.gated(request=request, reopened_at=at, reminded=0, reminded_at=None, starts_at=None)
+        said = {"status_label": None, "approval": None, "interlock": gated.model_copy(update={"last_word": None})}
+        return self.changed(at=at, by=PLATFORM, status=RunStatus.WAITING_FOR_APPROVAL, **said)
 
     def undecided(self, *, at: datetime, by: str) -> Self:
-        """DECLINED because nobody decided in time; the very same run if somebody did."""
+        """What follows from nobody deciding in time: DECLINED or, where the action says so, approved.
+
+        The very same run if somebody did.
+        """
         if self.status is not RunStatus.WAITING_FOR_APPROVAL:
             return self
-        return self.moved(
-            RunStatus.DECLINED,
-            at=at,
-            by=by,
-            summary=f"Nobody decided within {_words(self.interlock.approval_time_limit)}",
-        )
+        why = f"Nobody decided within {_words(self.interlock.approval_time_limit)}"
+        gate = self.interlock.gate
+        if gate and gate.on_time_limit is OnTimeLimit.APPROVE:
+            approval = ApprovalState(user_id=None, state=DecisionState.APPROVED, description=why)
+            driving = self.interlock.model_copy(update={"last_word": None})
+            return self._approved(at=at, by=by, approval=approval, interlock=driving)
+        if gate and gate.on_time_limit is OnTimeLimit.ESCALATE:
+            why += ", nor in the same time after it was escalated"
+        return self.moved(RunStatus.DECLINED, at=at, by=by, summary=why)
 
     def unreported(self, *, at: datetime, by: str) -> Self:
         """FAILURE because the backend did not report in time; the very same run if it did."""
@@ -305,33 +337,8 @@ class Report(Kept):
         return {name: getattr(self, name) for name in fields if getattr(self, name) is not None}
 
 
-class LogLine(Kept):
-    """One line of a run's log."""
-
-    id: str
-    run_id: RunId
-    message: str
-    created_by: str
-    created_at: Instant
-
-
-def without_entity(run: Document) -> Document:
-    """The run, as JSON, without its copy of the entity; what names the entity stays."""
-    driving = run.get("interlock")
-    if not isinstance(driving, dict) or driving.get("entity") is None:
-        return run
-    return {**run, "interlock": {**driving, "entity": None}}
-
-
-def v1(run: Document) -> Document:
-    """A run as clients of version 1 read it: the action as a string, booleans instead of `deleted`."""
-    action, blueprint, entity = (run.get(key) for key in ("action", "blueprint", "entity"))
-    shape = {**run, "action": action["identifier"] if isinstance(action, dict) else action}
-    for name, ref in (("Blueprint", blueprint), ("Entity", entity)):
-        if isinstance(ref, dict):
-            shape[f"related{name}Exists"] = not ref.get("deleted")
-            shape[name.lower()] = {"identifier": ref["identifier"], "title": ref.get("title")}
-    return shape
+def _starts(at: datetime) -> str:
+    return f"Approved, starts at {iso(at)}"
 
 
 def _words(limit: timedelta | None) -> str:

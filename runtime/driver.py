@@ -16,6 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain.errors import Unavailable
 from domain.runs import Run, RunStatus
+from domain.waiting import Patience
 from runtime.settings import Settings
 from runtime.temporal import search_attributes
 from store import runs
@@ -103,6 +104,7 @@ class RunDriver:
                     source=run.source,
                 ),
                 start_signal="wake" if what == "wake" else None,
+                start_signal_args=_deciding_word(run) if what == "wake" else (),
                 request_eager_start=self._eager and what == "start",
                 rpc_timeout=_RPC_TIMEOUT,
             )
@@ -114,8 +116,9 @@ class RunDriver:
             if not (isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT):
                 self._paused_until = time.monotonic() + _PAUSE_SECONDS
             return False
-        self._told[what, run.status].append(run.id)
-        return True
+        if what == "start" or run.status is not RunStatus.WAITING_FOR_APPROVAL:
+            self._told[what, run.status].append(run.id)
+        return True  # who waits is woken for more than another status, so its workflow notes itself what it knows
 
     async def _try(self, call: Coroutine[Any, Any, bool]) -> None:
         if len(self._under_way) >= _MOST_UNDER_WAY or time.monotonic() < self._paused_until:
@@ -148,17 +151,29 @@ class RunDriver:
 
 
 def _input(run: Run, delivery_time_limit: timedelta) -> ActionRunInput:
-    driving = run.interlock
+    driving, gate = run.interlock, run.interlock.gate
+    patience = Patience.of(driving)
     return ActionRunInput(
         run_id=run.id,
-        requested_at=run.created_at,
+        requested_at=(gate.reopened_at if gate else None) or run.created_at,
         waits_for_approval=run.status is RunStatus.WAITING_FOR_APPROVAL,
         approval_time_limit=driving.approval_time_limit,
+        patience=patience if patience != Patience(time_limit=driving.approval_time_limit) else None,
+        not_before=gate.starts_at if gate and run.held else None,
         run_time_limit=driving.run_time_limit,
         approvers=_people(len(driving.approvers)),
         backend=driving.backend,
         delivery_time_limit=delivery_time_limit,
     )
+
+
+def _deciding_word(run: Run) -> list[Any]:
+    """What the signal carries, for who reads the history: who decided. Nothing comes of it, the row is the fact."""
+    said, word = run.approval, run.interlock.last_word
+    if said is None or word is None or run.status not in (RunStatus.IN_PROGRESS, RunStatus.DECLINED):
+        return []
+    shown = {"by": word.by, "state": said.state, "channel": word.channel, "description": said.description}
+    return [{"approval": {name: value for name, value in shown.items() if value is not None}}]
 
 
 def _people(number: int) -> str:

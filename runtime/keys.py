@@ -86,6 +86,11 @@ class Keys:
         """Encrypt Temporal payloads: key id to key, the first is the one to encrypt with."""
         return {hashlib.sha256(b"payload key id" + key).hexdigest()[:16]: key for key in self._all("payloads")}
 
+    @property
+    def request_key(self) -> bytes:
+        """Makes fingerprints of what runs would send; another master key makes others, so what was decided is void."""
+        return derived(self.master.get_secret_value(), "approved requests")
+
     def _all(self, purpose: str) -> tuple[bytes, ...]:
         return tuple(derived(key.get_secret_value(), purpose) for key in (self.master, *self.previous))
 

@@ -3,6 +3,7 @@
 Where Temporal is, is not here: the standard `TEMPORAL_*` variables say it (`runtime/temporal.py`).
 """
 
+from base64 import b64decode
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -68,6 +69,22 @@ def _mailbox(text: str) -> str:
     return text
 
 
+def _base64(token: SecretStr) -> SecretStr:
+    try:
+        decoded = b64decode(token.get_secret_value(), validate=True)
+    except ValueError:
+        decoded = b""
+    if not decoded:
+        raise ValueError("must be base64")
+    return token
+
+
+def _web_address(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+    return url.rstrip("/")
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 """Separated by commas in the environment."""
 MasterKey = Annotated[SecretStr, AfterValidator(_long_enough)]
@@ -75,6 +92,8 @@ Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0)
 """ISO 8601 (`PT30S`) or seconds in the environment."""
 Retention = Annotated[Duration, Field(le=timedelta(days=36500))]
 """A duration of at most a hundred years, which every calendar can go back."""
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+"""Without a slash at the end."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
 
@@ -146,6 +165,36 @@ class Settings(BaseSettings):
     smtp_from: Annotated[str, AfterValidator(_mailbox)] | None = Field(default=None, validate_default=True)
     """Who emails are from, e.g. `Interlock <interlock@example.com>`."""
 
+    slack_signing_secret: SecretStr | None = None
+    """What Slack signs its requests with. Slack's doors need it and the bot token."""
+
+    slack_bot_token: SecretStr | None = None
+    """What Slack is asked with who somebody is, `xoxb-...`."""
+
+    slack_team_id: str | None = None
+    """The workspace whose people may do something, `T...`. By default the one of the bot token."""
+
+    slack_api_url: WebAddress = "https://slack.com/api"
+    """Where Slack's API is. Somewhere else than slack.com, answers go nowhere else, either."""
+
+    teams_security_token: Annotated[SecretStr, AfterValidator(_base64)] | None = None
+    """What the outgoing webhook of Microsoft Teams signs with. Its door needs it and the next three."""
+
+    teams_tenant_id: str | None = None
+    """The tenant whose people may do something."""
+
+    teams_client_id: str | None = None
+    """The application that may read the users of the tenant, to ask Microsoft Graph who somebody is."""
+
+    teams_client_secret: SecretStr | None = None
+    """Its secret."""
+
+    teams_login_url: WebAddress = "https://login.microsoftonline.com"
+    """Where tokens for Microsoft Graph are."""
+
+    teams_graph_url: WebAddress = "https://graph.microsoft.com/v1.0"
+    """Where Microsoft Graph is."""
+
     automation_runs_per_minute: Positive = 10_000
     """How many runs one automation may start in a minute. Past it, it is paused until an Admin resumes it."""
 
@@ -203,6 +252,11 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     @property
+    def answers_slack(self) -> bool:
+        """Whether Slack's doors are open."""
+        return self.slack_signing_secret is not None and self.slack_bot_token is not None
+
+    @property
     def keys(self) -> keys.Keys:
         """The keys derived from the master key.
 
@@ -231,9 +285,7 @@ class Settings(BaseSettings):
     @field_validator("public_url")
     @classmethod
     def _bare(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
-            raise ValueError("must start with http:// or https://")
-        return value.rstrip("/")
+        return _web_address(value)
 
     @field_validator("database_url")
     @classmethod

@@ -30,6 +30,9 @@ _CURRENT = sa.select(_COLUMNS.id, _COLUMNS.version, _COLUMNS.permissions).where(
     _COLUMNS.identifier == bindparam("this")
 )
 _TO_CHANGE = _CURRENT.with_for_update()
+_STANDING = (
+    sa.select(_COLUMNS.version, _COLUMNS.permissions).where(_COLUMNS.id == bindparam("this")).with_for_update(read=True)
+)
 
 _ACTION = TypeAdapter(Action)
 _MOST_VERSIONS = 5_000
@@ -168,6 +171,15 @@ async def get(session: AsyncSession, identifier: str, *, to_change: bool = False
         raise NotFound("Action", identifier)
     action_id, number, permissions = found
     return await version(session, action_id, number), Permissions.model_validate(permissions)
+
+
+async def current(session: AsyncSession, action_id: str) -> tuple[int, Permissions] | None:
+    """Which version of the action is current, and who may do what with it; None when it was deleted.
+
+    Both stay so until the transaction ends.
+    """
+    found = (await execute(session, _STANDING, {"this": action_id})).first()
+    return None if found is None else (found[0], Permissions.model_validate(found[1]))
 
 
 async def version(session: AsyncSession, action_id: str, number: int) -> Action:

@@ -41,6 +41,23 @@ class PendingChangeRow(SQLModel, table=True):
     leased_until: datetime | None = Field(default=None, sa_column=Column(Moment(), nullable=True))
 
 
+class ReplayRow(SQLModel, table=True):
+    """A replay of many changes, of which some have still to become pending; deleted with the last of them."""
+
+    __tablename__ = "replays"
+
+    id: str = Field(primary_key=True)
+    action_id: str
+    event: Document = json_column()
+    """What the automation listened to when it was asked for."""
+    since: datetime = Field(sa_column=Column(Moment(), nullable=False))
+    until: datetime = Field(sa_column=Column(Moment(), nullable=False))
+    again: bool
+    """Whether changes that the automation has let pass before are to pass again."""
+    after: int = Field(sa_column=Column(SEQUENCE, nullable=False, autoincrement=False))
+    """The sequence of the last change that it has come to."""
+
+
 class FiringRow(SQLModel, table=True):
     """What became of a change that an automation's condition let pass; there is one for each pair."""
 

@@ -13,6 +13,7 @@ from domain.blueprints import Blueprint, Definition
 from domain.entities import Author, Entity
 from domain.errors import NotFound
 from store import (
+    actions,
     blueprint_permissions,
     blueprint_timers,
     blueprints,
@@ -25,18 +26,20 @@ from store.catalog_tables import EntityRelationRow, EntityRow
 from store.columns import table
 from store.database import Raced, execute
 from store.entities import Writer
+from store.tables import ActionRow
 
 _ENTITIES = table(EntityRow).c
 _UPDATE = update(table(EntityRow)).where(_ENTITIES.id == bindparam("this"))
-_RACED = "others change blueprints that name it all the time; ask again"
+_RACED = "others change what names it all the time; ask again"
 
 
 async def rename(
     session: AsyncSession, identifier: str, what: Rename, *, by: str, at: datetime, origin: str
 ) -> Blueprint:
-    """Give the key its new name: in the blueprint, its scorecards, paths of others, permissions and entities.
+    """Give the key its new name: in the blueprint, its scorecards, paths of others, permissions, timers and entities.
 
-    Every blueprint and scorecard whose document changes has a change record; entities follow, which tells nobody.
+    Every blueprint, scorecard and automation whose document changes has a change record; entities follow, which tells
+    nobody.
 
     Raises:
         NotFound: there is no such blueprint, or no such key.
@@ -63,6 +66,7 @@ async def rename(
             await blueprint_timers.rename(session, before.definition, renamed.definition, what.old, what.new, at=at)
         writer = Writer(Author(by, at, ""), origin)
         await scorecards.follow(session, renamed, what, writer=writer)
+        await _rename_in_automations(session, identifier, what, by=by, at=at, origin=origin)
         # A calculation that names the old key in jq now makes something else.
         await catalog_migrations.evaluate_anew(session, before, renamed, writer=writer)
     return renamed
@@ -97,6 +101,28 @@ async def _rename_relation(session: AsyncSession, before: Definition, what: Rena
         .with_for_update()
     )
     await session.exec(update(EntityRelationRow).where(named).values(relation=what.new))
+
+
+async def _rename_in_automations(
+    session: AsyncSession, blueprint: str, what: Rename, *, by: str, at: datetime, origin: str
+) -> None:
+    """Let automations listen to the timer by its new name, in a version of their own; also drafts and paused ones."""
+    rows = await session.exec(
+        select(ActionRow.id, ActionRow.version)
+        .where(ActionRow.trigger_type == "automation", ActionRow.blueprint == blueprint)
+        .order_by(col(ActionRow.id))
+        .with_for_update()
+    )
+    for action_id, version in rows.all():
+        before = await actions.version(session, action_id, version)
+        document = what.in_automation(before.document, blueprint)
+        if document is before.document:
+            continue
+        after = replace(before, version=before.version + 1, document=document, updated_at=at, updated_by=by)
+        try:
+            await actions.replace(session, before, after, origin=origin)
+        except NotFound:
+            raise Raced(_RACED) from None
 
 
 async def _rename_in_entities(session: AsyncSession, blueprint: str, what: Rename) -> None:

@@ -26,6 +26,9 @@ from store.sqlite import SqliteFile
 
 log = logging.getLogger(__name__)
 
+ONLY_READS = "only_reads"
+"""In the `info` of sessions that write nothing: what was read there may be remembered as long as they last."""
+
 _NO_SUCH_CHARACTER = "22021"
 _TOO_LONG = "54000"
 _CONFLICTS = ("40001", "40P01")
@@ -81,6 +84,7 @@ class Database:
         """A session that only reads."""
         with _outages():
             async with self._sessions.read() as session:
+                session.info[ONLY_READS] = True
                 yield session
 
     @asynccontextmanager
@@ -88,6 +92,7 @@ class Database:
         """A session that only reads, for whoever has another session open: they cannot all wait for each other."""
         with _outages():
             async with self._sessions.beside() as session:
+                session.info[ONLY_READS] = True
                 yield session
 
     @asynccontextmanager

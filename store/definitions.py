@@ -13,8 +13,10 @@ from domain.errors import InvalidRequest
 from store import blueprints
 from store.catalog_tables import BlueprintRow
 from store.columns import table
+from store.database import ONLY_READS, execute
 
 _KEPT: Final = 4
+_SEEN: Final = "definitions"
 _columns = table(BlueprintRow).c
 _REVISIONS = sa.select(_columns.id, _columns.revision).order_by(_columns.id)
 _known: OrderedDict[str, Definitions] = OrderedDict()
@@ -22,8 +24,20 @@ _known: OrderedDict[str, Definitions] = OrderedDict()
 
 
 async def current(session: AsyncSession) -> Definitions:
-    """All blueprints as they are. The session only reads: what a transaction writes may never be committed."""
-    revisions = (await session.exec(_REVISIONS)).all()  # type: ignore[call-overload]
+    """All blueprints as they are. The session only reads: what a transaction writes may never be committed.
+
+    A session of `Database.read` sees them as they were when it asked first: one answer is made of one catalog.
+    """
+    remembered: Definitions | None = session.info.get(_SEEN)
+    if remembered is None:
+        remembered = await _read(session)
+        if session.info.get(ONLY_READS):
+            session.info[_SEEN] = remembered
+    return remembered
+
+
+async def _read(session: AsyncSession) -> Definitions:
+    revisions = (await execute(session, _REVISIONS, {})).all()
     version = sha256(repr([tuple(row) for row in revisions]).encode()).hexdigest()
     if version not in _known:
         found: dict[str, Definition] = {}

@@ -16,10 +16,10 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain import candidates
-from domain.blueprints import Blueprint, Definition
+from domain.blueprints import Blueprint
 from domain.candidates import Reference
 from domain.computed_properties import Aggregation, Calculation, Mirror
-from domain.derived import MAX_DEPTH, TEAM, Definitions, Node, derived, mirrored, program, typed
+from domain.derived import MAX_DEPTH, TEAM, Definitions, Node, mirrored, program, typed
 from domain.documents import Document
 from domain.entities import Entity
 from domain.jq import Evaluator, Outcome, Overran
@@ -72,7 +72,7 @@ async def complete(
     """
     definitions = Definitions({one.identifier: one.definition for one in known})
     of = {entity.blueprint for entity in entities}
-    if any(_derives(definitions.get(blueprint)) for blueprint in of):
+    if any(map(definitions.derives, of)):
         definitions = await current(session)
     names = {
         blueprint: [name for name in (TEAM, *definitions.derived(blueprint)) if wanted(name)]
@@ -82,10 +82,6 @@ async def complete(
     }
     reading = _Reading(session, definitions, evaluate, at)
     return await reading.completed(entities, names, named_mirrors=named_mirrors)
-
-
-def _derives(definition: Definition | None) -> bool:
-    return definition is None or bool(derived(definition)) or definition.inherited_from is not None
 
 
 class _Reading:

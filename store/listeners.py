@@ -2,14 +2,16 @@
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
+from pydantic import JsonValue
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.automations import keys_of_event
 from domain.changes import Happening, Key
+from domain.condition_index import ConditionIndex
 from domain.documents import Document
 from domain.identifiers import new
 from store.automation_tables import ListeningRow
@@ -48,8 +50,19 @@ class Listening:
     number: int
     by_key: Mapping[Key, Sequence[Listener]]
     by_action: Mapping[str, Listener]
+    conditions: Mapping[str, JsonValue]
+    """Of each of them, by the id of its action."""
     destinations: Mapping[str, Document]
     """The `changelogDestination` of each blueprint that has an address which we call ourselves."""
+    _by_value: dict[Key, ConditionIndex[Listener]] = field(default_factory=dict, compare=False)
+
+    def possible(self, key: Key, event: Document) -> Sequence[Listener]:
+        """Those who listen to such changes and whose condition may hold for the event; those of all others do not."""
+        index = self._by_value.get(key)
+        if index is None:  # only who asks needs it, and nobody needs all
+            found = self.by_key.get(key, ())
+            index = self._by_value[key] = ConditionIndex((one, self.conditions.get(one.action_id)) for one in found)
+        return index.possible(event)
 
     def hears(self, key: Key) -> bool:
         """Whether anybody has to be asked, or told, about such a change."""
@@ -100,14 +113,17 @@ async def _read(session: AsyncSession, number: int) -> Listening:
         .order_by(col(ActionRow.identifier))
     )
     by_key: defaultdict[Key, list[Listener]] = defaultdict(list)
+    conditions: dict[str, JsonValue] = {}
     by_action: dict[str, Listener] = {}
     for action_id, version, since, document in rows:
         by_action[action_id] = Listener(action_id, version, since or 0)
-        for key in keys_of_event(document["document"]["trigger"]["event"]):
+        trigger = document["document"]["trigger"]
+        conditions[action_id] = trigger.get("condition")
+        for key in keys_of_event(trigger["event"]):
             by_key[key].append(by_action[action_id])
     destinations = {
         blueprint: destination
         for blueprint, destination in (await execute(session, _DESTINATIONS, {})).all()
         if destination.get("agent") is not True
     }
-    return Listening(number, dict(by_key), by_action, destinations)
+    return Listening(number, dict(by_key), by_action, conditions, destinations)

@@ -3,12 +3,9 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import cast
 
 import sqlalchemy as sa
-from sqlalchemy import insert, text
-from sqlalchemy.orm import aliased
-from sqlmodel import col, delete, select, update
+from sqlalchemy import bindparam, insert, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.changes import Change
@@ -20,7 +17,33 @@ from store.columns import table
 from store.database import execute
 from store.tables import ChangeRow
 
-_INSERT = insert(table(PendingChangeRow))
+_PENDING, _CHANGES = table(PendingChangeRow), table(ChangeRow)
+_ROW = _PENDING.c
+_EARLIER = _PENDING.alias("earlier")
+_INSERT = insert(_PENDING)
+_ANY = sa.select(_ROW.id).limit(1)
+_BLOCKED = sa.exists().where(
+    _EARLIER.c.subject == _ROW.subject, _EARLIER.c.id < _ROW.id, _EARLIER.c.leased_until > bindparam("at")
+)
+_FREE = (
+    sa.select(_ROW.id, _ROW.change_id, _CHANGES.c.document, _ROW.subject, _ROW.listening, _ROW.action_id, _ROW.replay)
+    .join_from(_PENDING, _CHANGES, _CHANGES.c.id == _ROW.change_id, isouter=True)
+    .where(sa.or_(_ROW.leased_until.is_(None), _ROW.leased_until <= bindparam("at")), ~_BLOCKED)
+    .order_by(_ROW.id)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True, of=_PENDING)
+)
+_HEADS = (
+    sa.select(_ROW.subject, sa.func.min(_ROW.id))
+    .where(_ROW.subject.in_(bindparam("subjects", expanding=True)))
+    .group_by(_ROW.subject)
+)
+"""The first row of each subject, also if another relay is about to take it."""
+_THESE = _ROW.id.in_(bindparam("ids", expanding=True))
+_OURS = _ROW.lease == bindparam("ours")
+_LEASE = sa.update(_PENDING).where(_THESE).values(lease=bindparam("ours"), leased_until=bindparam("until"))
+_DONE = sa.delete(_PENDING).where(_THESE, _OURS).returning(_ROW.id)
+_RELEASE = sa.update(_PENDING).where(_THESE, _OURS).values(lease=None, leased_until=None)
 _NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', '')")
 
 
@@ -85,7 +108,7 @@ async def ring(session: AsyncSession) -> None:
 
 async def waiting(session: AsyncSession) -> bool:
     """Whether there is anything to take."""
-    return (await session.exec(select(PendingChangeRow.id).limit(1))).first() is not None
+    return (await execute(session, _ANY, {})).first() is not None
 
 
 async def take(session: AsyncSession, lease: str, *, at: datetime, span: timedelta, limit: int) -> list[Pending]:
@@ -93,65 +116,21 @@ async def take(session: AsyncSession, lease: str, *, at: datetime, span: timedel
 
     Several relays may ask at once: of one subject, only one of them has changes at a time, and has them in order.
     """
-    earlier = aliased(PendingChangeRow)
-    blocked = sa.exists().where(
-        col(earlier.subject) == col(PendingChangeRow.subject),
-        col(earlier.id) < col(PendingChangeRow.id),
-        col(earlier.leased_until) > at,
-    )
-    rows = (
-        await session.exec(
-            select(PendingChangeRow, ChangeRow.document)
-            .join(ChangeRow, col(ChangeRow.id) == col(PendingChangeRow.change_id), isouter=True)
-            .where(sa.or_(col(PendingChangeRow.leased_until).is_(None), col(PendingChangeRow.leased_until) <= at))
-            .where(~blocked)
-            .order_by(col(PendingChangeRow.id))
-            .limit(limit)
-            .with_for_update(skip_locked=True, of=PendingChangeRow)
-        )
-    ).all()
-    first = {row.subject: row.id for row, _ in reversed(rows)}
-    heads = await _heads(session, first)
-    ours = [(row, document) for row, document in rows if heads[row.subject] == first[row.subject]]
-    ids = [row.id for row, _ in ours]
-    if ids:
-        leased = update(PendingChangeRow).where(col(PendingChangeRow.id).in_(ids))
-        await session.exec(leased.values(lease=lease, leased_until=at + span))
-    return [
-        Pending(
-            row.id or 0,
-            row.change_id,
-            cast("Document | None", document),
-            row.subject,
-            row.listening,
-            row.action_id,
-            row.replay,
-        )
-        for row, document in ours
-    ]
+    found = await session.exec(_FREE, params={"at": at, "most": limit})  # type: ignore[call-overload]
+    free = [Pending(*row) for row in found]
+    first = {one.subject: one.id for one in reversed(free)}
+    heads = dict((await execute(session, _HEADS, {"subjects": list(first)})).all()) if first else {}
+    ours = [one for one in free if heads[one.subject] == first[one.subject]]
+    if ours:
+        await execute(session, _LEASE, {"ids": [one.id for one in ours], "ours": lease, "until": at + span})
+    return ours
 
 
 async def done(session: AsyncSession, lease: str, ids: Collection[int]) -> set[int]:
     """Forget those of these that are still ours; which ones."""
-    gone = (
-        delete(PendingChangeRow)
-        .where(col(PendingChangeRow.id).in_(ids), col(PendingChangeRow.lease) == lease)
-        .returning(col(PendingChangeRow.id))
-    )
-    return {row[0] for row in await session.exec(gone)}
+    return set((await execute(session, _DONE, {"ids": list(ids), "ours": lease})).scalars())
 
 
 async def release(session: AsyncSession, lease: str, ids: Collection[int]) -> None:
     """Let others take those of these that are ours."""
-    ours = update(PendingChangeRow).where(col(PendingChangeRow.id).in_(ids), col(PendingChangeRow.lease) == lease)
-    await session.exec(ours.values(lease=None, leased_until=None))
-
-
-async def _heads(session: AsyncSession, subjects: Collection[str]) -> dict[str, int]:
-    """The first row of each subject, also if another relay is about to take it."""
-    first = (
-        select(PendingChangeRow.subject, sa.func.min(col(PendingChangeRow.id)))
-        .where(col(PendingChangeRow.subject).in_(subjects))
-        .group_by(col(PendingChangeRow.subject))
-    )
-    return {subject: least or 0 for subject, least in await session.exec(first)}
+    await execute(session, _RELEASE, {"ids": list(ids), "ours": lease})

@@ -1,7 +1,7 @@
 """Policies asked: queries by the product's own rights, and then conditions of what they found."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from pydantic import JsonValue
@@ -14,11 +14,12 @@ from domain.errors import InvalidRequest
 from domain.jq import Evaluator
 from domain.permissions import Policy
 from domain.policies import Said
+from domain.query_faults import undeclared, unknown
 from domain.query_parts import blueprints_of
 from domain.rule_values import Query
 from domain.users import Caller, User
-from store import search, shown
-from store.catalog_tables import BlueprintRow
+from store import definitions, search, shown
+from store.catalog_tables import EntityRow, EntityValueRow
 from store.completing import completing
 
 log = logging.getLogger(__name__)
@@ -41,10 +42,13 @@ async def said(
         Unavailable: no process could be had to run its templates and conditions.
     """
     asked, failed = await policies.queries(policy, seen, evaluate, at=at)
-    for name, query in list(asked.items()):
-        if missing := await _missing(session, query):
-            failed[name] = f"there is no blueprint {missing}"
-            del asked[name]
+    if asked:
+        known = (await definitions.current(session)).all
+        for name, query in list(asked.items()):
+            # It would find nothing, which is no answer.
+            if absent := unknown(query, known, await _held(session, query, undeclared(query, known))):
+                failed[name] = absent
+                del asked[name]
     results: dict[str, JsonValue] = {}
     caller = Caller(organization="", client="", user=user)
     for name, query in asked.items():
@@ -70,10 +74,14 @@ async def said(
     return answer
 
 
-async def _missing(session: AsyncSession, query: Query) -> str | None:
-    """A blueprint that the query is about and that does not exist: it would find nothing, which is no answer."""
-    named = blueprints_of(query) or set()
-    if not named:
-        return None
-    known = set(await session.exec(select(BlueprintRow.identifier).where(col(BlueprintRow.identifier).in_(named))))
-    return min(named - known, default=None)
+async def _held(session: AsyncSession, query: Query, names: Collection[str]) -> set[str]:
+    """Those of the undeclared properties that an entity has which the query may find."""
+    found: set[str] = set()
+    blueprints = blueprints_of(query)
+    for name in names:
+        asked = select(EntityValueRow.name).where(EntityValueRow.name == name).limit(1)
+        if blueprints is not None:
+            asked = asked.join(EntityRow, col(EntityRow.id) == col(EntityValueRow.entity_id))
+            asked = asked.where(col(EntityRow.blueprint).in_(blueprints))
+        found.update(await session.exec(asked))
+    return found

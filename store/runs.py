@@ -169,13 +169,15 @@ async def change(
     origin: str,
     by_driver: bool = False,
     delivered: bool = False,
+    wakes: bool = False,
     cause: Cause | None = None,
 ) -> tuple[Run, Run]:
     """Compare and set: the run before and after `move`, and the change that tells of it, in one transaction.
 
-    Nothing is written when `move` gives the same run back. When the move is one the workflow waits for,
-    the row says that it has to be woken, unless the workflow itself asked (`by_driver`). With `delivered` the row
-    also remembers that the backend has accepted the run. A `cause` is another run that makes somebody change this one.
+    Nothing is written when `move` gives the same run back. When the move is one the workflow waits for, another status
+    or any change that `wakes`, the row says that it has to be woken, unless the workflow itself asked (`by_driver`).
+    With `delivered` the row also remembers that the backend has accepted the run. A `cause` is another run that makes
+    somebody change this one.
 
     Raises:
         NotFound: there is no such run.
@@ -195,7 +197,7 @@ async def change(
     pending, since = row.pending, row.pending_since
     if by_driver:
         pending, since = None, None
-    elif after.status is not before.status:
+    elif after.status is not before.status or (wakes and after is not before and not after.status.is_terminal):
         pending, since = "wake", after.updated_at  # which starts it too, if it must be
     values = {
         "this": run_id,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ from domain import candidates
 from domain.candidates import Reference
 from domain.derived import derived
 from domain.entities import Entity
-from domain.matching import Operands, matches
+from domain.matching import Operands, looking_at
 from domain.meta_names import with_dollars
 from domain.people_entities import identifier_of
 from domain.query_parts import asks_caller, blueprints_of, is_about, leaves, properties_of
@@ -41,6 +41,9 @@ _TRIED: Final = 4
 """How many parts of a query are tried for being so few."""
 _UNITED: Final = 100
 """Of how many statements one of these may consist."""
+
+_READ: Final = 100
+"""How many entities more than there may be on a page are rather read and looked at than selected by SQL."""
 
 _QUICK: Final = 100
 """Up to how many rules SQL is made of in place."""
@@ -76,6 +79,8 @@ class Search:
     """A query of one caller at one moment, ready to be asked in any session."""
 
     _node: Node
+    _by_document: Callable[[], Node] | None
+    """Makes the node that leaves to the predicate what documents tell; None if that can spare nothing."""
     _blueprints: Collection[str] | None
     _by: Operands
     _around: "_Around"
@@ -86,12 +91,19 @@ class Search:
 
     async def page(self, session: AsyncSession, *, after: Place | None = None, limit: int = AT_ONCE) -> Page:
         """The first entities that it finds, or the first after a place."""
-        found: list[Stored] = []
-        here = after
-        size = max(AT_ONCE, limit) if has_open(self._node) else limit
         few = await self._few(session)
         if few is not None and not few:
             return Page((), None)
+        if few is not None and len(few) <= limit + _READ and self._by_document is not None:
+            # SQL would look up everything else that has a frequent value, to compare these few with it.
+            among_few = replace(self, _node=self._by_document(), _by_document=None)
+            return await among_few._paged(session, after, limit, few)
+        return await self._paged(session, after, limit, few)
+
+    async def _paged(self, session: AsyncSession, after: Place | None, limit: int, few: Collection[str] | None) -> Page:
+        found: list[Stored] = []
+        here = after
+        size = max(AT_ONCE, limit) if has_open(self._node) else limit
         while len(found) <= limit:
             rows = await _all(session, self.statement(after_place(here), size + 1, few))
             found += await self._confirmed(session, rows)
@@ -129,7 +141,10 @@ class Search:
             where = sa.and_(among(ENTITIES.id, few), where)
         if self._blueprints is not None:
             where = sa.and_(among(_BLUEPRINT if few is None else unindexed(_BLUEPRINT), self._blueprints), where)
-        return found.where(self._condition, where).order_by(ENTITIES.blueprint, ENTITIES.identifier).limit(limit)
+        order: Sequence[sa.ColumnElement[Any]] = (ENTITIES.blueprint, ENTITIES.identifier)
+        if few is not None:  # they are sorted; SQLite would rather walk through the blueprint, which is in order
+            order = [unindexed(column) for column in order]
+        return found.where(self._condition, where).order_by(*order).limit(limit)
 
     @cached_property
     def _condition(self) -> Condition:
@@ -154,8 +169,8 @@ class Search:
         whole = await self._completed(session, [stored[number] for number in doubtful])
         around = replace(self._around, names=await self._named(session, [stored[number] for number in doubtful]))
         for number, candidate in zip(doubtful, whole, strict=True):
-            asked = _Asked(candidate, self._by, around)
-            truths[number] = _truth(self._node, known[number], asked)
+            holds = looking_at(candidate, at=self._by.at, caller=self._by.caller, catalog=around)
+            truths[number] = _truth(self._node, known[number], holds)
         return [one for one, truth in zip(stored, truths, strict=True) if truth]
 
     async def _completed(self, session: AsyncSession, rows: Sequence[Stored]) -> Sequence[candidates.Entity]:
@@ -214,10 +229,12 @@ async def prepared(
         around = await _Around.of(session, caller, complete, wanted_names)
     by = Operands(at, caller, around)
     compiler = Compiler(definitions, asked, by, Chains(known, by))
+    read = replace(compiler, chains=Chains(known, by), by_document=True)
     # Thousands of rules take seconds, and others want to be served meanwhile.
     node = compiler.compiled(query) if len(rules) <= _QUICK else await asyncio.to_thread(compiler.compiled, query)
     search = Search(
         _node=node,
+        _by_document=partial(read.compiled, query) if 1 < len(rules) <= _QUICK else None,
         _blueprints=wanted,
         _by=by,
         _around=around,
@@ -274,31 +291,18 @@ class _Around:
         return self.mine
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """The predicate over one entity."""
-
-    entity: candidates.Entity
-    by: Operands
-    around: _Around
-
-    def holds(self, rule: Rule) -> bool:
-        query = Query("and", (rule,))
-        return matches(query, self.entity, at=self.by.at, caller=self.by.caller, catalog=self.around)
-
-
-def _truth(node: Node, known: Mapping[int, bool], asked: _Asked | None = None) -> bool | None:
+def _truth(node: Node, known: Mapping[int, bool], holds: Callable[[Rule], bool] | None = None) -> bool | None:
     """Whether the node holds; None if that takes the predicate, and it is not there."""
     match node:
         case Exact():
             return known[id(node)]
         case Open(rule):
-            return asked.holds(rule) if asked else None
+            return holds(rule) if holds else None
         case Group(combinator, parts):
             decisive = combinator == "or"
             open_parts = False
             for part in parts:
-                truth = _truth(part, known, asked)
+                truth = _truth(part, known, holds)
                 if truth is decisive:
                     return decisive
                 open_parts |= truth is None

@@ -33,7 +33,7 @@ from domain.rule_values import (
     ScorecardResult,
 )
 from store import search_ends
-from store.search_columns import Condition, all_of, among, any_of
+from store.search_columns import Condition, all_of, among, any_of, unindexed
 from store.search_relations import Chains
 from store.search_values import ENTITIES, Named, expired, owned_by, united
 
@@ -43,7 +43,7 @@ MAX_PARAMETERS: Final = 30_000
 _COLUMNS: Final[dict[str, sa.ColumnElement[Any]]] = {
     "$identifier": ENTITIES.identifier,
     "$title": ENTITIES.title,
-    "$blueprint": ENTITIES.blueprint,
+    "$blueprint": unindexed(ENTITIES.blueprint),  # a search says itself where its blueprints are the way to look
     "$datasource": ENTITIES.datasource,
 }
 _MOMENTS: Final[dict[str, sa.ColumnElement[Any]]] = {
@@ -115,6 +115,8 @@ class Compiler:
     """The blueprints that what is found may be of."""
     by: Operands
     chains: Chains
+    by_document: bool = False
+    """Whether what the document of an entity tells is left to the predicate: of few entities that is known sooner."""
     _doubtful: Mapping[str, tuple[str, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -148,6 +150,8 @@ class Compiler:
         return Group(combinator, (joined, *others) if exact else tuple(others))
 
     def _comparison(self, rule: Comparison) -> Node:
+        if self.by_document and _is_of_document(rule):
+            return Open(rule, sa.true())
         found, doubtful = self._asked(rule)
         if found is None:
             return Open(rule, sa.true())
@@ -221,6 +225,16 @@ class Compiler:
     @staticmethod
     def _constant(truth: bool) -> Condition:
         return sa.true() if truth else sa.false()
+
+
+def _is_of_document(rule: Comparison) -> bool:
+    """Whether the rule is about properties or teams: the row of the entity itself has no column for them."""
+    match rule.subject:
+        case Property(name):
+            return not any(name in columns for columns in (_COLUMNS, _MOMENTS, _IN_DOCUMENT))
+        case SchemaShape():
+            return True
+    return False
 
 
 def _derived(definition: Definition) -> Iterable[str]:

@@ -9,7 +9,7 @@ from domain import candidates
 from domain.documents import Document
 from domain.entities import Entity
 from domain.jq import Evaluator
-from store import derived, scorecards
+from store import definitions, derived, scorecards
 
 
 async def documents(
@@ -22,8 +22,12 @@ async def documents(
     """
     if not entities:
         return []
-    whole = await derived.complete(session, entities, evaluate=evaluate, at=at)
-    found = [as_document(entity, candidate) for entity, candidate in zip(entities, whole, strict=True)]
+    known = await definitions.current(session)
+    if any(known.derives(blueprint) for blueprint in {entity.blueprint for entity in entities}):
+        whole = await derived.complete(session, entities, evaluate=evaluate, at=at)
+        found = [as_document(entity, candidate) for entity, candidate in zip(entities, whole, strict=True)]
+    else:
+        found = [entity.document() for entity in entities]
     await attach_scorecards(session, entities, found)
     return found
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,6 +23,20 @@ from tests.support.product import Product, running
 # Machines are shared and noisy: how long it takes to make up an example says nothing about the product.
 settings.register_profile("noisy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("noisy")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests with real processes, which mostly wait, between the others, which mostly compute."""
+    waiting = [item for item in items if item.get_closest_marker("whole")]
+    computing = [item for item in items if not item.get_closest_marker("whole")]
+    if not waiting or not computing:
+        return
+    # A test that takes a minute should not be the last one that is begun.
+    places = len(computing) * 9 // 10
+    before: dict[int, list[pytest.Item]] = {}
+    for number, item in enumerate(waiting):
+        before.setdefault(places * number // len(waiting), []).append(item)
+    items[:] = [item for place, one in enumerate(computing) for item in (*before.get(place, ()), one)]
 
 
 @pytest.fixture(scope="session")
@@ -62,10 +77,19 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         yield database
 
 
+class ColdPool(JqPool):
+    """A pool that starts its processes when there is something to evaluate; most tests have nothing."""
+
+    async def __aenter__(self) -> Self:
+        """Open the pool."""
+        self._open = True
+        return self
+
+
 @pytest.fixture
 async def evaluate() -> AsyncIterator[Evaluator]:
     """A jq process."""
-    async with JqPool(size=1) as pool:
+    async with ColdPool(size=1) as pool:
         yield pool
 
 

@@ -13,7 +13,7 @@ from domain.jq import Evaluator
 from domain.runs import Run
 from runtime.driver import RunDriver
 from runtime.settings import Settings
-from store import firings, listeners, pending_changes
+from store import firings, listeners, pending_changes, replays
 from store.database import Database
 from store.firings import Held
 from store.listeners import Listening
@@ -21,7 +21,7 @@ from store.pending_changes import Pending
 from worker.changelog import ChangeDeliveries
 from worker.firing import Recording
 from worker.judging import STRIKES, Fired, Judging
-from worker.loops import again
+from worker.loops import again, every
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ class Automations:
         """Work until cancelled. An outage of SQL or Temporal only costs time."""
         await asyncio.gather(
             again("asking automations", self._ask_all, self._rung, retry=_RETRY_SECONDS),
+            again("going on with replays", self.go_on, every(_POLL_SECONDS), retry=_RETRY_SECONDS),
             again("letting go of held changes", self.let_go, self._until_next_is_due, retry=_RETRY_SECONDS),
         )
 
@@ -173,6 +174,15 @@ class Automations:
             await pending_changes.release(session, lease, ids)
 
         await self._database.transact(release)
+
+    async def go_on(self) -> None:
+        """Make the changes of large replays pending, a portion at a time and a transaction each."""
+        while True:
+            async with self._database.read() as session:
+                if not await replays.under_way(session):
+                    return
+            if not await self._database.transact(replays.go_on):
+                return
 
     async def let_go(self) -> None:
         """Make the runs of changes whose subjects have calmed down."""

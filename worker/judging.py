@@ -89,13 +89,20 @@ class Judging:
         if change is None:
             return None
         if pending.action_id:
-            asked = [listener for listener in [listening.by_action.get(pending.action_id)] if listener]
+            listener = listening.by_action.get(pending.action_id)
+            asked, event = [listener] if listener else [], None
         else:
             key = key_of(change)
-            found = listening.by_key.get(key, ()) if key else ()
-            asked = [listener for listener in found if listener.since <= pending.listening]
+            if key is None or key not in listening.by_key:
+                return None
+            event = await events.of_document(session, change, organization=self._organization)
+            asked = [one for one in listening.possible(key, event) if one.since <= pending.listening]
+        if not asked:
+            return None
         automations = [await actions.version(session, one.action_id, one.version) for one in asked]
-        return await self._about(session, pending.change_id, pending.subject, pending.replay, change, automations)
+        return await self._about(
+            session, pending.change_id, pending.subject, pending.replay, change, automations, event
+        )
 
     async def held(self, session: AsyncSession, listening: Listening, held: Held) -> Question | None:
         """What to ask about a change that was held: the automation as it is now; None when it does not listen."""
@@ -121,7 +128,10 @@ class Judging:
                 with self._suspecting(group):
                     judged = await judge(group, question.change, question.event, self._evaluate)
                 for judgement in judged:
-                    self._count(judgement.action, overran=judgement.overran)
+                    if judgement.overran:
+                        self._strikes[judgement.action.id] += 1
+                    elif not judgement.fires:  # of those that fire, rendering has to end first
+                        self._strikes.pop(judgement.action.id, None)
                 wanting += [judgement.action for judgement in judged if judgement.fires]
             given = await self._circumstances(question) if wanting else None
         if given is None:
@@ -145,11 +155,13 @@ class Judging:
         replay: str,
         change: Document,
         asked: Sequence[Action],
+        event: Document | None = None,
     ) -> Question | None:
         automations = [one for one in asked if self._strikes[one.id] < STRIKES and _readable(one)]
         if not automations:
             return None
-        event = await events.of_document(session, change, organization=self._organization)
+        if event is None:
+            event = await events.of_document(session, change, organization=self._organization)
         return Question(change_id, subject, replay, change, event, automations, self._now())
 
     @contextlib.contextmanager
@@ -163,11 +175,6 @@ class Judging:
                 for one in group:
                     self._strikes[one.id] += 1
             raise
-
-    def _count(self, action: Action, *, overran: bool) -> None:
-        struck = self._strikes.pop(action.id, 0)
-        if overran:
-            self._strikes[action.id] = struck + 1
 
     async def _circumstances(self, question: Question) -> Caused:
         change = question.change
@@ -198,12 +205,16 @@ class Judging:
             try:
                 with self._suspecting([action]):
                     run, warnings = await rendered(run, action, self._evaluate, self._settings, event=question.event)
+                overran = False
             except Unavailable:
                 raise
             except InterlockError as fault:
-                if isinstance(fault, TemplateFault) and fault.overran:
-                    self._strikes[action.id] += 1
+                overran = isinstance(fault, TemplateFault) and fault.overran
                 run = stopped(run, str(fault), at=given.at)
+        if overran:
+            self._strikes[action.id] += 1
+        else:
+            self._strikes.pop(action.id, None)
         return Fired(question.change_id, question.subject, question.replay, action, run, warnings)
 
 

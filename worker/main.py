@@ -151,8 +151,10 @@ def services(
         credentials=Caller(organization.id, organization.client_id, machine=True),
         attempts=settings.webhook_attempts,
         now=now,
+        request_key=settings.keys.request_key,
         policy_fail_closed=settings.policy_fail_closed,
         public_url=settings.public_url,
+        slack_buttons=settings.answers_slack,
         mail=_mail(settings),
     )
 

@@ -21,6 +21,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from domain.cron import most_a_day
 from domain.runs import Source
 from runtime.temporal import search_attributes
 from store import schedules
@@ -36,12 +37,10 @@ PREFIX = "schedule:"
 RUN_PREFIX = "scheduled:"
 CATCH_UP = timedelta(days=1)
 """How far back times are made up for that passed while Temporal did not work, or did not know the schedule."""
-
-_POLICY = SchedulePolicy(
-    # What it starts ends at once, unless no worker is there: then every time has to wait, none may be skipped.
-    overlap=ScheduleOverlapPolicy.ALLOW_ALL,
-    catchup_window=CATCH_UP,
-)
+OFTEN = 900
+CATCH_UP_OFTEN = timedelta(minutes=OFTEN)
+"""The same for those that come so often a day: what Temporal finds to have passed while it was away, it holds at once,
+and of more than 1,000 it would drop the newest ones without a word. A backfill it takes a few at a time."""
 
 _POLL_SECONDS = 5.0
 _SWEEP_SECONDS = 300.0
@@ -187,9 +186,20 @@ class Schedules:
                 static_summary=f"{wish.identifier} at {wish.cron} {wish.timezone}"[:200],
             ),
             spec=ScheduleSpec(cron_expressions=[wish.cron], time_zone_name=wish.timezone),
-            policy=_POLICY,
+            policy=SchedulePolicy(
+                # What it starts ends at once, unless no worker is there: then every time has to wait, none is skipped.
+                overlap=ScheduleOverlapPolicy.ALLOW_ALL,
+                catchup_window=_catch_up(wish.cron),
+            ),
             state=state,
         )
+
+
+def _catch_up(cron: str) -> timedelta:
+    try:
+        return CATCH_UP if most_a_day(cron) <= OFTEN else CATCH_UP_OFTEN
+    except ValueError:  # an older version took it: Temporal says what it thinks of it
+        return CATCH_UP_OFTEN
 
 
 def _note(wish: Wish) -> str:

@@ -11,6 +11,8 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from domain.errors import InterlockError
     from domain.runs import RunStatus
+    from domain.times import iso
+    from domain.waiting import Step, ahead
     from workflows.calls import (
         ASK_RETRIES,
         ASK_SILENCE,
@@ -47,12 +49,13 @@ class ActionRun:
         """Nothing is known to have changed yet."""
         self._run = start.run_id
         self._changed = False
+        self._untold = False
         self._asking: asyncio.Task[None] | None = None
         self._invocation: workflow.ActivityHandle[Progress] | None = None
 
     @workflow.run
     async def run(self, start: ActionRunInput) -> RunStatus:
-        """Wait for the verdict, invoke the backend, wait for its report; the status the run ended with."""
+        """Wait for the verdict and for the run's time, invoke the backend, wait for its report; how the run ended."""
         try:
             status = await self._drive(start)
         except BaseException as error:
@@ -65,7 +68,7 @@ class ActionRun:
 
     @workflow.signal
     def wake(self, *_: Any) -> None:
-        """The row has changed; losing or repeating this changes nothing."""
+        """The row has changed; losing or repeating this changes nothing. What comes with it is for who reads along."""
         self._changed = True
 
     @workflow.signal
@@ -79,41 +82,70 @@ class ActionRun:
         await self._hear("cancel", [request, *more] if more else request)
 
     async def _drive(self, start: ActionRunInput) -> RunStatus:
-        if start.waits_for_approval:
+        if not start.waits_for_approval:
+            approved = Progress(status=RunStatus.IN_PROGRESS, starts_at=start.not_before)
+        else:
             if workflow.patched(_ASKS):
-                self._asking = asyncio.create_task(self._ask_approvers())
-            status = await self._verdict(start)
+                self._tell()
+            approved = await self._verdict(start, since=start.requested_at)
+        while True:
+            status = await self._until_its_time(approved)
+            if status is RunStatus.IN_PROGRESS:
+                status = await self._work(start)
             if status.is_terminal:
                 return status
-        return await self._work(start)
+            # What would be sent is not what was approved.
+            self._changed = True  # the row is looked at first: it may have been approved again by now
+            approved = await self._verdict(start, since=workflow.now())
+
+    def _tell(self) -> None:
+        """Beside everything else: the run goes on, whatever becomes of it."""
+        self._untold = True
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask_approvers())
 
     async def _ask_approvers(self) -> None:
-        """Beside everything else: the run goes on, whatever becomes of it.
+        """It is not cancelled by a verdict: each attempt looks at the row first, and tells nobody then."""
+        while self._untold:
+            self._untold = False
+            try:
+                await workflow.execute_activity(
+                    ask_approvers,
+                    self._run,
+                    start_to_close_timeout=ASK_TIME_LIMIT,
+                    heartbeat_timeout=ASK_SILENCE,
+                    retry_policy=ASK_RETRIES,
+                )
+            except ActivityError as error:
+                if not is_cancelled_exception(error):
+                    workflow.logger.warning("approvers were not told", extra={"cause": str(error.cause)})
 
-        It is not cancelled by a verdict: each attempt looks at the row first, and tells nobody then.
-        """
-        try:
-            await workflow.execute_activity(
-                ask_approvers,
-                self._run,
-                start_to_close_timeout=ASK_TIME_LIMIT,
-                heartbeat_timeout=ASK_SILENCE,
-                retry_policy=ASK_RETRIES,
-            )
-        except ActivityError as error:
-            if not is_cancelled_exception(error):
-                workflow.logger.warning("approvers were not told", extra={"cause": str(error.cause)})
-
-    async def _verdict(self, start: ActionRunInput) -> RunStatus:
+    async def _verdict(self, start: ActionRunInput, *, since: datetime) -> Progress:
         workflow.set_current_details(
             f"Waits for **approval** by {start.approvers}{_at_most(start.approval_time_limit)}.\n\n"
             'Decide with the signal `decide` and `{"by": "<email>", "status": "APPROVE"}` (or `DECLINE`).'
         )
-        deadline = _deadline(start.requested_at, start.approval_time_limit)
-        status = RunStatus.WAITING_FOR_APPROVAL
-        while status is RunStatus.WAITING_FOR_APPROVAL:
-            expired = await self._wait(lambda: self._changed, deadline, "approval time limit")
-            status = (await self._ask(close_approval, expired=expired)).status
+        plan = start.plan(since)
+        progress = Progress(status=RunStatus.WAITING_FOR_APPROVAL)
+        while progress.status is RunStatus.WAITING_FOR_APPROVAL:
+            plan = ahead(plan, workflow.now())
+            moment = plan[0] if plan else None
+            has_come = await self._wait(lambda: self._changed, moment.at if moment else None, str(moment))
+            progress = await self._ask(close_approval, Question.about(self._run, moment if has_come else None))
+            if has_come and moment and moment.step is not Step.END:
+                plan = plan[1:]
+            if progress.untold:
+                self._tell()
+        return progress
+
+    async def _until_its_time(self, approved: Progress) -> RunStatus:
+        """Wait until the backend may be called; how the run stands then."""
+        status, begins = approved.status, not approved.starts_at
+        while status is RunStatus.IN_PROGRESS and not begins:
+            workflow.set_current_details(f"Is approved, and begins at **{iso(approved.starts_at)}**.")
+            begins = await self._wait(lambda: self._changed, approved.starts_at, "not before")
+            if not begins:
+                status = (await self._ask(close_run, Question(run_id=self._run))).status
         return status
 
     async def _work(self, start: ActionRunInput) -> RunStatus:
@@ -127,7 +159,7 @@ class ActionRun:
             retry_policy=INVOKE_RETRIES,
         )
         status = RunStatus.IN_PROGRESS
-        while not status.is_terminal:
+        while status is RunStatus.IN_PROGRESS:
             expired = await self._wait(lambda: self._changed or self._answered, deadline, "run time limit")
             if self._invocation and self._answered:
                 status = (await self._invocation).status
@@ -136,7 +168,7 @@ class ActionRun:
                     f"Waits for the **report** of {start.backend}{_at_most(start.run_time_limit)}."
                 )
             else:
-                status = (await self._ask(close_run, expired=expired)).status
+                status = (await self._ask(close_run, Question(run_id=self._run, expired=expired))).status
         if self._invocation:
             self._invocation.cancel()  # nobody is interested in its answer any more
         return status
@@ -146,9 +178,8 @@ class ActionRun:
         """Whether the backend has answered and nobody has looked at it."""
         return self._invocation is not None and self._invocation.done()
 
-    async def _ask(self, activity: Callable[[Question], Any], *, expired: bool) -> Progress:
+    async def _ask(self, activity: Callable[[Question], Any], question: Question) -> Progress:
         self._changed = False  # before the row is read: what changes after it was read wakes us again
-        question = Question(run_id=self._run, expired=expired)
         progress: Progress = await workflow.execute_local_activity(activity, question, **RECORD)
         return progress
 

@@ -1,7 +1,7 @@
 """The activities that workflows ask for: names, types and retry policies; `activities/` has what they do."""
 
-from datetime import timedelta
-from typing import Any, TypedDict
+from datetime import datetime, timedelta
+from typing import Any, Self, TypedDict
 
 from pydantic import AwareDatetime
 from temporalio import activity
@@ -12,6 +12,7 @@ from domain.models import Kept
 from domain.runs import RunStatus
 from domain.timers import Outcome
 from domain.times import Duration, Instant
+from domain.waiting import Moment, Patience, Step
 
 
 class ActionRunInput(Kept):
@@ -19,8 +20,13 @@ class ActionRunInput(Kept):
 
     run_id: str
     requested_at: Instant
+    """Since when it waits, if it does."""
     waits_for_approval: bool = False
     approval_time_limit: Duration | None = None
+    patience: Patience | None = None
+    """What happens while it waits. None: only the time limit passes."""
+    not_before: Instant | None = None
+    """When the backend of a run that is approved already may be called. Else the verdict tells."""
     run_time_limit: Duration | None = None
     approvers: str = ""
     """Who is asked, in words."""
@@ -29,11 +35,19 @@ class ActionRunInput(Kept):
     delivery_time_limit: Duration = timedelta(seconds=30)
     """How long one delivery may take."""
 
+    def plan(self, since: datetime) -> tuple[Moment, ...]:
+        """What happens to a run that waits for approval since then, in order of time."""
+        return (self.patience or Patience(time_limit=self.approval_time_limit)).plan(since)
+
 
 class Progress(Kept):
     """Where the run stands after an activity."""
 
     status: RunStatus
+    starts_at: Instant | None = None
+    """When the backend of a run that is approved may be called. None: at once."""
+    untold: bool = False
+    """Whether people have to be told something that they were not told when it began to wait."""
 
 
 class Question(Kept):
@@ -42,6 +56,21 @@ class Question(Kept):
     run_id: str
     expired: bool = False
     """Whether the time limit of this phase has passed: then the run is settled if it still is in the phase."""
+    escalate: bool = False
+    """Whether it is time that others may decide, too."""
+    reminder: int = 0
+    """Which reminder is due. 0: none."""
+
+    @classmethod
+    def about(cls, run_id: str, moment: Moment | None) -> Self:
+        """What is asked when the moment has come; None is none."""
+        step = moment.step if moment else None
+        return cls(
+            run_id=run_id,
+            expired=step is Step.END,
+            escalate=step is Step.ESCALATE,
+            reminder=moment.number if moment else 0,
+        )
 
 
 class OperatorWord(Kept):
@@ -105,19 +134,22 @@ class TimerAnswer(Kept):
 
 @activity.defn
 async def invoke_backend(run_id: str) -> Progress:
-    """Render, send, and record what came of it; a run that has ended is left alone."""
+    """Render, send, and record what came of it; a run that has ended is left alone.
+
+    One that would send something else than what was approved is not sent: it waits for approval again.
+    """
     raise NotImplementedError
 
 
 @activity.defn
 async def ask_approvers(run_id: str) -> str:
-    """Tell the approvers of a run that it waits for them, each once; what became of it, in words."""
+    """Tell who may decide about a run what they have to know, each of it once; what became of it, in words."""
     raise NotImplementedError
 
 
 @activity.defn
 async def close_approval(question: Question) -> Progress:
-    """The verdict; a run that nobody decided about in time is declined."""
+    """The verdict; what has to happen while there is none is recorded, and people who have to be told are found."""
     raise NotImplementedError
 
 

@@ -1,9 +1,14 @@
 """Renames over HTTP, and the rules of ownership and paths."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from domain.changes import Change, Happening
+from domain.jq import Evaluator
+from runtime.clock import now
+from store import changes
 from tests.api.answers import Json, granted, refused
 from tests.support.product import Product
 
@@ -46,6 +51,55 @@ async def test_properties_mirrors_and_relations_are_renamed(catalog: Product, ke
     assert found["relations"] == {"squad": "sre"}
     audits = granted(await catalog.api.get("/v1/audit-log?resources=entity,blueprint&action=UPDATE"), "audits")
     assert [one["resourceType"] for one in audits] == ["blueprint"] * 3, "entities follow without a word"
+
+
+async def test_automations_listen_to_a_timer_by_its_new_name(product: Product, evaluate: Evaluator) -> None:
+    timers = {"ttl": {"type": "string", "format": "timer"}, "other": {"type": "string", "format": "timer"}}
+    for name in ("lab", "office"):
+        body = {"identifier": name, "schema": {"properties": timers}}
+        granted(await product.api.post("/v1/blueprints", json=body), "blueprint", status=201)
+    wanted = {}
+    for identifier, kind, blueprint, timer in (
+        ("destroy", "TIMER_PROPERTY_EXPIRED", "lab", "ttl"),
+        ("warn", "TIMER_PROPERTY_WARNING", "lab", "ttl"),
+        ("another", "TIMER_PROPERTY_EXPIRED", "lab", "other"),
+        ("elsewhere", "TIMER_PROPERTY_EXPIRED", "office", "ttl"),
+    ):
+        event = {"type": kind, "blueprintIdentifier": blueprint, "propertyIdentifier": timer}
+        trigger = {"type": "automation", "event": event}
+        await product.action(identifier, trigger=trigger, publish=identifier != "warn")
+        follows = (blueprint, timer) == ("lab", "ttl")
+        wanted[identifier] = {**event, "propertyIdentifier": "until"} if follows else event
+    await product.action("created", trigger=entity_created("lab"), publish=True)
+
+    renaming = "/v1/blueprints/lab/properties/ttl/rename"
+    granted(await product.api.patch(renaming, json={"newPropertyIdentifier": "until"}), "blueprint")
+    for identifier, event in wanted.items():
+        found = granted(await product.api.get(f"/v1/actions/{identifier}"), "action")
+        assert found["trigger"]["event"] == event, identifier
+        assert found["publish"] is (identifier != "warn")
+    audits = granted(await product.api.get("/v1/audit-log?resources=action&action=UPDATE"), "audits")
+    assert sorted(one["context"]["action"] for one in audits) == ["destroy", "warn"]
+    for one in audits:
+        sides = [one["diff"][side]["trigger"]["event"]["propertyIdentifier"] for side in ("before", "after")]
+        assert sides == ["ttl", "until"]
+
+    refused(await product.api.patch(renaming, json={"newPropertyIdentifier": "x"}), 404, "not_found", "ttl")
+    context: dict[str, str | None] = {"blueprint": "lab", "entity": "old", "property": "until"}
+    of_entity = Change.of(
+        "entity", None, {"identifier": "old"}, context=context, at=now(), by="interlock", origin="API"
+    )
+    async with product.database.write() as session:
+        await changes.append(session, replace(of_entity, action=Happening.TIMER_EXPIRED, subject="entity_1"))
+    relay = product.automations(evaluate)
+    while await relay.once():
+        pass
+    runs = granted(await product.api.get("/v1/actions/runs"), "runs")
+    assert [one["action"]["identifier"] for one in runs] == ["destroy"], "the timer starts it by its new name"
+
+
+def entity_created(blueprint: str) -> Json:
+    return {"type": "automation", "event": {"type": "ENTITY_CREATED", "blueprintIdentifier": blueprint}}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import os
 import random
 from typing import Any
 
@@ -13,10 +14,12 @@ from domain.jq import Evaluator
 from store.tables import ChangeRow
 from tests.support.product import Json, Product, running
 
-WRITERS, STEPS, HUBS = 200, 6, 5
+WRITERS, HUBS = 200, 5
+STEPS = int(os.environ.get("INTERLOCK_WORKLOAD_STEPS", "3"))
+"""How many writes each of them makes; the more, the more often they meet."""
 PATH = "/v1/blueprints/service/entities"
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(180 + 30 * STEPS)
 
 
 class Model:

@@ -144,6 +144,27 @@ async def test_a_query_that_fails_is_ignored_and_the_log_says_so_loudly(
     assert "let somebody through although a query failed" in caplog.text
 
 
+async def test_a_property_that_is_declared_nowhere_and_that_nobody_has_makes_a_query_fail(
+    product: Product, caplog: pytest.LogCaptureFixture
+) -> None:
+    await product.action()
+    ada = await product.person("ada@x.io")
+    await product.entity("one", "sandbox", properties={"requester": "ada@x.io"})
+    typo = query("sandbox", {**MINE, "property": "requestor"})
+    await permit(product, execute={"policy": policy(".results.mine.entities | length > 0", mine=typo)})
+    refused(await ask(product, ada), 403, "missing_permissions", "there is no property requestor of blueprint sandbox")
+    assert "a query of a policy failed" in caplog.text
+    await permit(product, execute={"policy": policy("(.results.mine.entities | length) < 1", mine=typo)})
+    run = granted(await ask(product, ada), "run", status=202)
+    assert "let somebody through although a query failed" in caplog.text
+    told = granted(await product.api.get(f"/v1/actions/runs/{run['id']}/explain"), "explanation")
+    assert "there is no property requestor" in str(told)
+    await permit(
+        product, execute={"policy": policy("(.results.mine.entities | length) < 1", mine=query("sandbox", MINE))}
+    )
+    refused(await ask(product, ada), 403, "missing_permissions", "query 'mine' found 1")
+
+
 async def test_a_deployment_may_refuse_where_a_query_fails(
     clock: WorkflowEnvironment, evaluate: Evaluator, sqlite_url: str
 ) -> None:

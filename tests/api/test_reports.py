@@ -124,7 +124,8 @@ async def test_each_state_of_a_run_allows_what_the_state_machine_says(
             assert answer.json()["error"] == code, f"{state}, {door}: {answer.text}"
             refused(answer, status, code, run)
             assert after == before, f"{state}, {door}: a refused report changed the run"
-            lines = [line for line in await product.logs(run) if "INTERLOCK_SMTP_URL" not in line]
+            nobody = ("INTERLOCK_SMTP_URL", "Nobody can approve")  # is told, or among the users: said before the report
+            lines = [line for line in await product.logs(run) if not any(words in line for words in nobody)]
             assert lines == [], f"{state}, {door}: a refused report left a line in the log"
         elif then in ("SUCCESS", "FAILURE", "DECLINED"):
             assert INSTANT.fullmatch(after["endedAt"])

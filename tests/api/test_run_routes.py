@@ -399,7 +399,8 @@ async def test_a_machine_can_run_as_a_person_and_a_person_cannot(product: Produc
     run = granted(await _ask(product, params={"run_as": "ada@example.com"}), "run", status=202)
     assert run["createdBy"] == own["createdBy"]
     assert product.organization.client_id in run["impersonatedBy"]
-    assert "impersonatedBy" not in own
+    assert run["impersonatedUserId"] == run["createdBy"]
+    assert not {"impersonatedBy", "impersonatedUserId"} & own.keys()
     assert {one["id"] for one in await _runs(product, "?user_email=ada@example.com")} == {run["id"], own["id"]}
 
     for person in (eve, ada):

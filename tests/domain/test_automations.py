@@ -306,6 +306,8 @@ def test_the_run_of_an_automation_in_full() -> None:
             "approvers": [],
             "asked": [],
             "approvalTimeLimit": None,
+            "gate": None,
+            "lastWord": None,
             "runTimeLimit": "PT1H",
             "synchronous": False,
             "backend": "WEBHOOK",

@@ -62,6 +62,14 @@ def test_a_refusal_says_what_is_wrong(expression: str, said: str) -> None:
     assert str(refusal.value) == said
 
 
+@pytest.mark.parametrize(
+    ("expression", "most"),
+    [("* * * * *", 1440), ("0 8 * * 1-5", 1), ("*/15 8-17 * * *", 40), ("0,0-5,3 */12 1 1 *", 12)],
+)
+def test_how_often_it_comes_on_one_day(expression: str, most: int) -> None:
+    assert cron.most_a_day(expression) == most
+
+
 @pytest.mark.parametrize("name", ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires", "Etc/GMT+3"])
 def test_time_zones_are_known_by_name(name: str) -> None:
     assert cron.time_zone(name) == name

@@ -72,6 +72,9 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
         ("INTERLOCK_LOG_LEVEL", "wrong-value"),
         ("INTERLOCK_PUBLIC_URL", "wrong-value"),
         ("INTERLOCK_PAYLOAD_CODEC", "wrong-value"),
+        ("INTERLOCK_SLACK_API_URL", "ftp://wrong-value"),
+        ("INTERLOCK_TEAMS_SECURITY_TOKEN", "wrong-value!"),
+        ("INTERLOCK_TEAMS_GRAPH_URL", "wrong-value"),
     ],
 )
 def test_a_wrong_value_is_told_in_one_sentence_without_it(name: str, value: str) -> None:

@@ -16,9 +16,10 @@ from domain.policies import Said
 from domain.rulings import Explanation, QueryAnswer, Ruling
 from domain.runs import Run, RunStatus
 from domain.users import Caller, User
-from store import actions, approvals, runs
+from store import actions, approvals, runs, users
 from store.action_policies import Policies
 from store.database import Database
+from store.fingerprints import Fingerprints
 from tests.store.conftest import AT, make_action, make_run
 
 QUERY: Document = {"combinator": "and", "rules": [{"property": "$identifier", "operator": "=", "value": "none"}]}
@@ -95,10 +96,14 @@ async def test_a_policy_that_changes_while_somebody_decides_is_asked_again(
             return found
 
     ada = PEOPLE[0]
+    async with database.write() as session:
+        await users.create(session, ada, client_id="ada", client_secret="s")
+    fingerprints = Fingerprints(evaluate, lambda closed: closed, b"key")
     decision = Decision(user_id=ada.id, name=ada.email, state=DecisionState.APPROVED, at=AT)
     caller = Caller("org", ada.id, user=ada)
+    slow = Slow(evaluate, fail_closed=False)
     with pytest.raises(Forbidden, match="does not name ada"):
-        await approvals.speak(database, Slow(evaluate, fail_closed=False), run.id, caller, decision, origin="API")
+        await approvals.speak(database, slow, fingerprints, run.id, caller, decision, origin="API")
     assert Slow.asked == 2
     async with database.read() as session:
         assert (await runs.get(session, run.id)).status is RunStatus.WAITING_FOR_APPROVAL

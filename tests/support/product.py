@@ -1,6 +1,8 @@
 """The product for tests: the real API over ASGI, a real worker, real SQL, a real Temporal, a real backend."""
 
 import asyncio
+import functools
+import ssl
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from api.serve import api_services
 from backends import open_transport
 from cli.processes import create_user
 from domain.jq import Evaluator
+from runtime.chat import Chat
 from runtime.clock import now
 from runtime.driver import RunDriver
 from runtime.organization import Organization, ensure_organization
@@ -148,7 +151,8 @@ async def running(
         organization = await ensure_organization(configured, database)
         client = environment.client
         driver = await stack.enter_async_context(RunDriver(client, database, configured))
-        app = create_app(api_services(configured, database, client, driver, evaluate, organization))
+        chat = await stack.enter_async_context(Chat(configured))
+        app = create_app(api_services(configured, database, client, driver, evaluate, organization, chat))
         transport = httpx.ASGITransport(app)
         api = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://interlock.test"))
         product = Product(
@@ -164,11 +168,17 @@ async def running(
         token = await product.token(organization.client_id, organization.client_secret)
         api.headers["Authorization"] = f"Bearer {token}"
         if worker:
-            http = await stack.enter_async_context(open_transport())
+            http = await stack.enter_async_context(open_transport(_usual_roots()))
             given = services(configured, database, evaluate, organization, http)
             await stack.enter_async_context(create_worker(configured, client, given, sandboxed=True))
             await stack.enter_async_context(_beside(product.automations(evaluate).run()))
         yield product
+
+
+@functools.cache
+def _usual_roots() -> ssl.SSLContext:
+    """What a transport has by default; read once, as it takes longer than most tests."""
+    return httpx.create_ssl_context()
 
 
 @asynccontextmanager

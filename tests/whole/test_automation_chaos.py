@@ -19,13 +19,15 @@ from store.tables import ActionRow, ChangeRow, RunRow
 from tests.support.outcome import TERMINAL, Observer, observing
 from tests.support.processes import Parts, eventually
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(600)]
-
 Json = dict[str, Any]
 WRITES = int(os.environ.get("INTERLOCK_CHAOS_WRITES", "60"))
 """How many times entities are written; thousands in the longer variant."""
-WRITERS, ENTITIES = 6, 24
+WRITERS, ENTITIES = 6, WRITES * 2 // 5
+PATIENCE = 300 + WRITES / 2
+"""How many seconds everything may take to be over, once nobody writes and nothing dies any more."""
 VICTIMS = ("api", "worker", "temporal")
+
+pytestmark = [pytest.mark.whole, pytest.mark.timeout(2 * PATIENCE)]
 
 
 def expected(change: Json) -> set[str]:
@@ -121,12 +123,12 @@ async def test_every_matching_change_has_one_run_whatever_dies(database_url: str
 
         async with dying(stack, deaths, chance):
             await asyncio.gather(*(writer() for _ in range(WRITERS)))
-        await eventually("everything is over", lambda: over(stack), within=300)
+        await eventually("everything is over", lambda: over(stack), within=PATIENCE)
         changes, fired = await found(stack)
 
         wanted = Counter((change["id"], name) for change in changes for name in expected(change))
         assert fired == wanted
-        assert sum(1 for change in changes if change["action"] == "UPDATE") > ENTITIES
+        assert sum(1 for change in changes if change["action"] == "UPDATE") >= ENTITIES
         await timers_fired_once(stack, changes)
         delivered = Counter(call.headers["idempotency-key"] for call in observer.backend.calls)
         assert sum(delivered.values()) <= len(delivered) + deaths["worker"] * 100

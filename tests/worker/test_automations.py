@@ -295,6 +295,20 @@ async def _endless(product: Product, condition: str) -> None:
     assert "times in a row" in paused["reason"]
 
 
+async def test_a_template_that_never_ends_pauses_its_automation(clock: WorkflowEnvironment, sqlite_url: str) -> None:
+    async with (
+        JqPool(size=1, limits=Limits(seconds=0.5)) as impatient,
+        running(clock, impatient, sqlite_url) as product,
+    ):
+        method = product.webhook(body={"endless": "{{ def f: f; f }}"})
+        await automation(product, "endless", conditions=[".action == .action"], invocationMethod=method)
+        for number in range(4):
+            await product.entity(f"e{number}")
+        assert len(await of(product, "endless")) <= 4
+        paused = (await product.api.get("/v1/actions/endless")).json()["action"]["paused"]
+        assert "times in a row" in paused["reason"]
+
+
 async def test_what_happened_to_a_blueprint_that_is_gone_is_still_answered(product: Product) -> None:
     await product.entity()
     await automation(product, event={"type": "ENTITY_DELETED", "blueprintIdentifier": "service"})

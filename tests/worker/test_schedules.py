@@ -1,18 +1,29 @@
 """The relay of schedules on a real Temporal: it has what SQL says, whatever was lost, and each time comes once."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from sqlmodel import update
-from temporalio.client import ScheduleActionStartWorkflow, ScheduleDescription, ScheduleOverlapPolicy
+from temporalio.client import (
+    ScheduleActionStartWorkflow,
+    ScheduleDescription,
+    ScheduleHandle,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    ScheduleSpec,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+)
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
 from backends import open_transport
+from domain.cron import most_a_day
 from domain.jq import Evaluator
 from runtime.clock import now
 from store import schedules
@@ -20,7 +31,7 @@ from store.automation_tables import ScheduleRow
 from tests.support.processes import eventually
 from tests.support.product import Product, running
 from worker.main import create_worker, services
-from worker.schedules import CATCH_UP, Schedules
+from worker.schedules import CATCH_UP, CATCH_UP_OFTEN, Schedules
 
 NEVER = "0 0 29 2 *"
 """Often enough for a test."""
@@ -224,6 +235,72 @@ async def test_times_that_passed_before_temporal_was_told_are_made_up_for(
 
             await eventually("they are recorded", recorded)
             assert len(set(await fired(product))) == len(await fired(product))
+
+
+async def test_times_that_passed_while_the_server_was_away_are_made_up_for_once_each(
+    product: Product, relay: Schedules, server: WorkflowEnvironment, evaluate: Evaluator
+) -> None:
+    action_id = await automation(product)
+    await relay.relay_once()
+    handle = product.temporal.get_schedule_handle(f"schedule:{action_id}")
+
+    def often(known: ScheduleUpdateInput) -> ScheduleUpdate:
+        schedule = known.description.schedule
+        schedule.spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(timedelta(seconds=1))])
+        return ScheduleUpdate(schedule)
+
+    async with open_transport() as http:
+        given = services(product.settings, product.database, evaluate, product.organization, http)
+        async with create_worker(product.settings, product.temporal, given, sandboxed=True):
+            await handle.update(often)  # what else is ours stays: cron has nothing that a test could wait for
+
+            async def recorded() -> int | None:
+                return len(await fired(product)) or None
+
+            await eventually("the first time is recorded", recorded)
+            process = process_of(server)
+            process.suspend()
+            try:
+                await asyncio.sleep(4)
+                back = now()
+            finally:
+                process.resume()
+
+            async def made_up() -> list[datetime] | None:
+                times = sorted(map(datetime.fromisoformat, await fired(product)))
+                return times if times[-1] > back else None
+
+            times = await eventually("the server is back", made_up, within=30)
+    assert {after - before for before, after in itertools.pairwise(times)} == {timedelta(seconds=1)}
+    assert times[-1] - times[0] > timedelta(seconds=4)
+
+
+def process_of(server: WorkflowEnvironment) -> Any:
+    """The process of the server, which is ours."""
+    psutil = pytest.importorskip("psutil")
+    port = server.client.service_client.config.target_host.rpartition(":")[2]
+    [process] = [one for one in psutil.Process().children() if port in one.cmdline()]
+    return process
+
+
+@pytest.mark.parametrize(
+    ("cron", "window"),
+    [("0 8 * * *", CATCH_UP), ("*/2 * * * *", CATCH_UP), ("* * * * *", CATCH_UP_OFTEN)],
+)
+async def test_no_more_times_are_made_up_for_at_once_than_temporal_holds(
+    product: Product, relay: Schedules, cron: str, window: timedelta
+) -> None:
+    known = await (await told(product, relay, cron)).describe()
+    assert known.schedule.policy.overlap is ScheduleOverlapPolicy.ALLOW_ALL
+    assert known.schedule.policy.catchup_window == window
+    assert (window / timedelta(days=1)) * most_a_day(cron) < 1000
+
+
+async def told(product: Product, relay: Schedules, cron: str) -> ScheduleHandle:
+    """The schedule of a new automation."""
+    action_id = await automation(product, cron)
+    await relay.relay_once()
+    return product.temporal.get_schedule_handle(f"schedule:{action_id}")
 
 
 async def test_a_schedule_that_temporal_refuses_does_not_keep_others_waiting(

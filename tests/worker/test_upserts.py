@@ -42,6 +42,7 @@ async def services(database: Database) -> Services:
         credentials=Caller("org_1", "client_1", machine=True),
         attempts=1,
         now=lambda: datetime.now(UTC),
+        request_key=b"key",
     )
 
 

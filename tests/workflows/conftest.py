@@ -34,6 +34,16 @@ class Row:
     """How often each activity fails before it works."""
     told: list[str] = field(default_factory=list)
     """The runs whose approvers were told."""
+    happened: list[str] = field(default_factory=list)
+    """What happened while the run waited."""
+    on_time_limit: RunStatus = RunStatus.DECLINED
+    """What becomes of a run that nobody decided about in time."""
+    starts_at: datetime | None = None
+    """What an approval says about when to begin."""
+    untold: bool = False
+    """Whether somebody has to be told of something new."""
+    changed: int = 0
+    """How many times it is found, before anything is sent, that something else was approved."""
     tries: int = 0
     """How often that was tried."""
 
@@ -47,6 +57,9 @@ class Row:
     async def invoke_backend(self, run_id: str) -> Progress:
         """Settle the run, unless it has ended."""
         self._asked("invoke_backend")
+        if self.changed and self.status is RunStatus.IN_PROGRESS:
+            self.changed -= 1
+            self.status, self.untold = RunStatus.WAITING_FOR_APPROVAL, True
         if self.status is RunStatus.IN_PROGRESS and self.outcome:
             self.status = self.outcome
         return Progress(status=self.status)
@@ -60,15 +73,21 @@ class Row:
             raise ApplicationError("the SMTP server is out of order")
         if self.status is RunStatus.WAITING_FOR_APPROVAL:
             self.told.append(run_id)
+        self.untold = False
         return "said"
 
     @activity.defn
     async def close_approval(self, question: Question) -> Progress:
-        """Decline if the time is over."""
+        """Note what has to happen, and settle the run if the time is over."""
         self._asked("close_approval")
-        if question.expired and self.status is RunStatus.WAITING_FOR_APPROVAL:
-            self.status = RunStatus.DECLINED
-        return Progress(status=self.status)
+        if self.status is RunStatus.WAITING_FOR_APPROVAL:
+            if question.escalate or question.reminder:
+                self.untold = True
+                self.happened.append(f"reminder {question.reminder}" if question.reminder else "escalation")
+            if question.expired:
+                self.status = self.on_time_limit
+        waits = self.status is RunStatus.WAITING_FOR_APPROVAL
+        return Progress(status=self.status, starts_at=None if waits else self.starts_at, untold=waits and self.untold)
 
     @activity.defn
     async def close_run(self, question: Question) -> Progress:
@@ -108,7 +127,7 @@ class Bench:
         run_id = f"r_{uuid.uuid4().hex[:16]}"
         if values.get("waits_for_approval"):
             self.row.status = RunStatus.WAITING_FOR_APPROVAL
-        start = ActionRunInput(run_id=run_id, requested_at=datetime.now(UTC), backend="WEBHOOK", **values)
+        start = ActionRunInput(**{"requested_at": datetime.now(UTC), **values}, run_id=run_id, backend="WEBHOOK")
         return await self.client.start_workflow(
             ActionRun.run, start, id=run_id, task_queue=self.queue, run_timeout=timedelta(days=400)
         )

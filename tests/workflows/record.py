@@ -14,10 +14,13 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
+from domain.approvals import OnTimeLimit, Reminders
 from domain.runs import RunStatus
+from domain.waiting import Patience
 from tests.workflows.conftest import Bench, Row
 from workflows.action_run import ActionRun
 
+DAY = timedelta(days=1)
 HISTORIES = Path(__file__).parent / "histories"
 
 
@@ -110,14 +113,91 @@ async def decided_before_asked(bench: Bench) -> str:
     return handle.id
 
 
-async def _until(happened: Callable[[], bool], bench: Bench) -> None:
+async def reminded_and_escalated(bench: Bench) -> str:
+    """Two reminders and an escalation, a word that decides nothing, then an operator approves."""
+    patience = Patience(time_limit=30 * DAY, escalate_after=3 * DAY, reminders=Reminders(every=DAY, most=2))
+    handle = await bench.start(waits_for_approval=True, approval_time_limit=30 * DAY, patience=patience)
+    await _until(lambda: len(bench.row.happened) == 3, bench, timedelta(hours=1))
+    await handle.signal("wake")
+    await handle.signal("decide", {"by": "ada@example.com", "status": "APPROVE"})
+    await handle.result()
+    return handle.id
+
+
+async def escalated_in_vain(bench: Bench) -> str:
+    """Those it is escalated to at the time limit do not decide, either."""
+    patience = Patience(time_limit=DAY, on_time_limit=OnTimeLimit.ESCALATE)
+    handle = await bench.start(waits_for_approval=True, approval_time_limit=DAY, patience=patience)
+    await handle.result()
+    return handle.id
+
+
+async def approved_by_time(bench: Bench) -> str:
+    """Nobody decides in time, which approves it."""
+    bench.row.on_time_limit = RunStatus.IN_PROGRESS
+    patience = Patience(time_limit=DAY, on_time_limit=OnTimeLimit.APPROVE)
+    handle = await bench.start(waits_for_approval=True, approval_time_limit=DAY, patience=patience)
+    await handle.result()
+    return handle.id
+
+
+async def not_before(bench: Bench) -> str:
+    """Approved with a signal that says by whom; a wake that means nothing, and months later the backend is called."""
+    bench.row.starts_at = await bench.environment.get_current_time() + 90 * DAY
+    handle = await bench.start(waits_for_approval=True)
+    await bench.quiet(handle)
+    bench.row.status = RunStatus.IN_PROGRESS
+    await handle.signal("wake", {"approval": {"by": "ada@example.com", "state": "APPROVED", "channel": "API"}})
+    await _until(lambda: bench.row.asked["close_approval"] > 0, bench)
+    await handle.signal("wake")
+    await handle.result()
+    return handle.id
+
+
+async def withdrawn_before_its_time(bench: Bench) -> str:
+    """Approved, and withdrawn before its time comes."""
+    bench.row.starts_at = await bench.environment.get_current_time() + 90 * DAY
+    handle = await bench.start(waits_for_approval=True)
+    await handle.signal("decide", {"by": "ada@example.com", "status": "APPROVE"})
+    await _until(lambda: bench.row.asked["close_approval"] > 0, bench)
+    bench.row.status = RunStatus.FAILURE
+    await handle.signal("wake")
+    await handle.result()
+    return handle.id
+
+
+async def cancelled_before_its_time(bench: Bench) -> str:
+    """Approved, and cancelled by Temporal before its time comes."""
+    bench.row.starts_at = await bench.environment.get_current_time() + 90 * DAY
+    handle = await bench.start(waits_for_approval=True)
+    await handle.signal("decide", {"by": "ada@example.com", "status": "APPROVE"})
+    await _until(lambda: bench.row.asked["close_approval"] > 0, bench)
+    await handle.cancel()
+    await handle.result()
+    return handle.id
+
+
+async def reopened(bench: Bench) -> str:
+    """Something else was approved than would be sent, so it waits again, and is approved again."""
+    bench.row.changed = 1
+    handle = await bench.start(waits_for_approval=True, approval_time_limit=DAY)
+    await handle.signal("decide", {"by": "ada@example.com", "status": "APPROVE"})
+    await _until(lambda: bench.row.asked["invoke_backend"] > 0, bench)
+    await _until(lambda: len(bench.row.told) > 1 or not bench.row.untold, bench)
+    await handle.signal("decide", {"by": "ada@example.com", "status": "APPROVE"})
+    await handle.result()
+    return handle.id
+
+
+async def _until(happened: Callable[[], bool], bench: Bench, step: timedelta = timedelta(seconds=1)) -> None:
     while not happened():
-        await bench.environment.sleep(timedelta(seconds=1))
+        await bench.environment.sleep(step)
 
 
 WAYS = (
     synchronous, reported, overdue, approved, undecided, cancelled, workflow_cancelled, asked, asked_in_vain,
-    decided_before_asked,
+    decided_before_asked, reminded_and_escalated, escalated_in_vain, approved_by_time, not_before,
+    withdrawn_before_its_time, cancelled_before_its_time, reopened,
 )  # fmt: skip
 
 
