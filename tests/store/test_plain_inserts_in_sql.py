@@ -39,8 +39,11 @@ def nested(levels: int) -> JsonValue:
 
 
 @given(value=values)
-def test_documents_are_written_as_python_writes_them(value: JsonValue) -> None:
-    assert json_text(value) == plain_json(value)
+def test_documents_are_written_as_python_writes_them_but_for_the_spelling_of_numbers(value: JsonValue) -> None:
+    text = json_text(value)
+    assert plain_json(json.loads(text)) == plain_json(value)
+    if not any(letter in text for letter in ".eE"):
+        assert text == plain_json(value)
 
 
 @pytest.mark.parametrize("value", [nested(300), {"half": "\ud800"}, {"\ud800": 1}])
