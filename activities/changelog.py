@@ -1,4 +1,4 @@
-"""Sending a change to the address that its blueprint names as `changelogDestination`."""
+"""Sending a change to the address or the topic that its blueprint names as `changelogDestination`."""
 
 import logging
 
@@ -6,8 +6,9 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.services import Services
-from backends import post
+from backends import post, publish_change
 from domain.audit import record
+from domain.blueprints import is_published
 from domain.documents import Document
 from domain.errors import BackendRefused, BackendUnavailable
 from store import changes, listeners
@@ -30,16 +31,19 @@ class ChangelogActivity:
         async with self._services.database.read() as session:
             change = await changes.get(session, change_id)
             listening = await listeners.current(session)
-        if change is None or not listening.delivers(change):
+        destination = listening.destination(change) if change else None
+        if change is None or destination is None:
             return "nobody is to be told any more"
         context = change["context"]
-        blueprint = str(context["blueprint"]) if isinstance(context, dict) else ""
-        destination = listening.destinations[blueprint]
+        named = context if isinstance(context, dict) else {}
+        blueprint, entity = str(named.get("blueprint")), str(named.get("entity"))
         message: Document = {
             **record(change, organization=self._services.credentials.organization),
             "changelogDestination": destination,
         }
         try:
+            if is_published(destination):
+                return await self._published(change_id, f"{blueprint}/{entity}", message, destination)
             status = await post(str(destination["url"]), message, key=change_id, using=self._services.resources)
         except BackendUnavailable as fault:
             raise ApplicationError(str(fault), type="BackendUnavailable") from None
@@ -48,6 +52,14 @@ class ChangelogActivity:
         if 200 <= status < 300:
             return "delivered"
         return self._refused(change_id, blueprint, f"the receiver answered {status}")
+
+    async def _published(self, change_id: str, subject: str, message: Document, destination: Document) -> str:
+        """Publish it. An agent would write about it to the log of the run that it names, whose business it is not."""
+        context = message["context"]
+        if destination.get("agent") is True and isinstance(context, dict):
+            message = {**message, "context": {name: value for name, value in context.items() if name != "runId"}}
+        await publish_change(message, subject=subject, key=change_id, using=self._services.resources)
+        return "delivered"
 
     def _refused(self, change_id: str, blueprint: str, cause: str) -> str:
         log.warning("change was refused", extra={"change_id": change_id, "blueprint": blueprint, "cause": cause})

@@ -6,6 +6,7 @@ import dataclasses
 from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,6 +15,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
+from activities.deliveries import Deliveries
 from activities.receipts import failed, redacted, settle, unexpected
 from activities.services import Services
 from activities.upserts import upsert
@@ -21,19 +23,24 @@ from backends import parse_rendered
 from backends.base import Delivery, EntityWrite, InvocationMethod, Receipt
 from domain import contexts
 from domain.actions import Action
-from domain.documents import Document
-from domain.errors import BackendRefused, BackendUnavailable, InterlockError, InvalidInvocation, Unavailable
+from domain.errors import (
+    BackendBusy,
+    BackendRefused,
+    BackendUnavailable,
+    InterlockError,
+    InvalidInvocation,
+    Unavailable,
+)
 from domain.fingerprints import fingerprint
 from domain.runs import Run, RunStatus
 from domain.secrets import Redactor
-from domain.templating import Template
-from store import actions, approvals, events, runs, secrets
+from store import actions, approvals, runs
 from workflows.calls import Progress
 
 _HEARTBEAT_SECONDS = 3
 _CHANGED = "What would be sent has changed since it was approved, and an earlier attempt may have been sent already"
-_SAID = {"body", "payload"}
-"""The keys of methods that say what is sent; without them it is the message that older receivers expect."""
+_MOST_REFUSALS = 20
+"""How often a backend may say that it is busy; it says itself when to ask again, up to an hour later."""
 
 
 class InvocationActivity:
@@ -44,6 +51,15 @@ class InvocationActivity:
         self._under_way: dict[str, asyncio.Task[Progress]] = {}
         self._failures: Counter[str] = Counter()
         """How often each run could not reach its backend; a worker that starts again counts anew, which is harmless."""
+        self._refusals: Counter[str] = Counter()
+        """How often its backend was busy."""
+        self._deliveries = Deliveries(
+            services.database,
+            services.evaluate,
+            services.decrypt,
+            services.request_key,
+            services.credentials.organization,
+        )
 
     @activity.defn
     async def invoke_backend(self, run_id: str) -> Progress:
@@ -73,47 +89,46 @@ class InvocationActivity:
             found = await runs.find(session, run_id)
             run = found.run
             action = await actions.version(session, found.action_id, run.interlock.action_version)
+        if run.status is RunStatus.WAITING_FOR_APPROVAL:
+            return Progress(status=run.status)
         if run.status is not RunStatus.IN_PROGRESS or found.delivered:
             self._failures.pop(run_id, None)
             return await self._record(run, Receipt())
-        redactor, lines = Redactor(()), list[str]()
+        if starts_at := _too_early(run):
+            return Progress(status=run.status, starts_at=starts_at)
+        known, lines = set[str](), list[str]()
         try:
-            plaintexts = await self._secrets(action.template)
-            redactor = Redactor(plaintexts.values())
+            plaintexts = await self._deliveries.secrets_of(action.template)
+            known |= set(plaintexts.values())
             method, run = await self._rendered(run, action, plaintexts, lines)
-            if method is None or run.status is not RunStatus.IN_PROGRESS:
-                return await self._record(run, Receipt())  # it has ended meanwhile, or waits for approval again
-            redactor = Redactor([*plaintexts.values(), *_made_of(method)] if plaintexts else ())
+            if method is None:
+                # Not as it stands by now: approved again, it would look as if this attempt had sent it.
+                return Progress(status=run.status)
+            if run.status is not RunStatus.IN_PROGRESS:
+                return await self._record(run, Receipt())  # it has ended meanwhile
+            known |= set(_made_of(method) if plaintexts else ())
             if write := method.writes():
                 return await self._upserted(run, write, lines)
-            receipt = await self._sent(method, run, action)
+            receipt = await self._sent(method, run, action, known)
         except BackendUnavailable as fault:
-            self._failures[run_id] += 1
-            if self._failures[run_id] < self._services.attempts:
-                raise ApplicationError(redactor.text(str(fault)), type="BackendUnavailable") from None
+            failures = self._refusals if isinstance(fault, BackendBusy) else self._failures
+            failures[run_id] += 1
+            most = _MOST_REFUSALS if isinstance(fault, BackendBusy) else self._services.attempts
+            if failures[run_id] < most:
+                raise ApplicationError(
+                    Redactor(known).text(str(fault)),
+                    type=type(fault).__name__,
+                    next_retry_delay=fault.retry_after if isinstance(fault, BackendBusy) else None,
+                ) from None
             receipt = failed(fault)
         except Unavailable:
             raise
         except InterlockError as fault:
             receipt = failed(fault)
         self._failures.pop(run_id, None)
+        self._refusals.pop(run_id, None)
+        redactor = Redactor(known)
         return await self._record(run, redacted(receipt, redactor), lines=tuple(map(redactor.text, lines)))
-
-    async def _secrets(self, template: Template) -> dict[str, str]:
-        """The plaintext of every secret, if the template names any.
-
-        Raises:
-            BackendRefused: one that the template seems to name cannot be decrypted.
-        """
-        if not template.secret_programs:
-            return {}
-        async with self._services.database.read() as session:
-            encrypted = await secrets.encrypted(session)
-        decrypted = {name: self._services.decrypt(value) for name, value in encrypted.items()}
-        for name, plaintext in decrypted.items():
-            if plaintext is None and any(name in program for program in template.secret_programs):
-                raise BackendRefused(f"The secret {name} cannot be decrypted with the configured keys")
-        return {name: plaintext for name, plaintext in decrypted.items() if plaintext is not None}
 
     async def _rendered(
         self, run: Run, action: Action, plaintexts: dict[str, str], lines: list[str]
@@ -125,7 +140,7 @@ class InvocationActivity:
         template = action.template
         if run.payload is not None and not template.secret_programs:
             return parse_rendered(run.payload), run  # what was checked at the request is what is sent
-        context = contexts.of_run(run, action, await self._event(run))
+        context = contexts.of_run(run, action, await self._deliveries.event_of(run))
         delivery = await template.rendered(context, self._services.evaluate, secrets=plaintexts, now=run.created_at)
         lines += delivery.warnings
         if not isinstance(delivery.value, dict):
@@ -144,17 +159,6 @@ class InvocationActivity:
         if payload != run.payload or method.synchronous() != run.interlock.synchronous:
             run = await self._released(run, payload, synchronous=method.synchronous())
         return method, run
-
-    async def _event(self, run: Run) -> Document | None:
-        """What started the run of an automation.
-
-        Raises:
-            NotFound: it was deleted, which does not happen while the run goes on.
-        """
-        if run.interlock.cause is None:
-            return None
-        async with self._services.database.read() as session:
-            return await events.of_change(session, run.interlock.cause, self._services.credentials.organization)
 
     async def _released(self, run: Run, payload: Any, *, synchronous: bool) -> Run:
         at = self._services.now()
@@ -192,16 +196,23 @@ class InvocationActivity:
             return await self._record(run, unexpected(fault, run.id), lines=lines)
         return Progress(status=after.status)
 
-    async def _sent(self, method: InvocationMethod, run: Run, action: Action) -> Receipt:
+    async def _sent(self, method: InvocationMethod, run: Run, action: Action, known: set[str]) -> Receipt:
+        """What came of it. The secrets that the method asks for are added to those that are known."""
         if run.status.is_terminal:  # settled while it was rendered
             return Receipt()
         token = self._services.access_token(run.id, run.interlock.depth)
-        using = dataclasses.replace(self._services.resources, access_token=token)
-        payload = run.payload or {}
-        event = None if payload.keys() & _SAID else await self._event(run)
-        message = contexts.legacy_message(run, action, payload, event)
+
+        async def secret(name: str) -> str | None:
+            found = await self._services.resources.secret(name)
+            known.update({found} if found else ())
+            return found
+
+        using = dataclasses.replace(self._services.resources, access_token=token, secret=secret)
+        message = await self._deliveries.message_of(run, action)
         try:
-            return await method.invoke(Delivery(run_id=run.id, legacy_message=message), using)
+            return await method.invoke(
+                Delivery(run_id=run.id, legacy_message=message, action=run.action.identifier), using
+            )
         except InterlockError:
             raise
         except Exception as fault:
@@ -221,6 +232,15 @@ class InvocationActivity:
                 async with self._services.database.write() as session:
                     after = await settle(session, run, receipt, lines=lines, at=at)
         return Progress(status=after.status)
+
+
+def _too_early(run: Run) -> datetime | None:
+    """When the run may begin, if that is after its workflow has asked for this; None: it may.
+
+    Then it was approved again, for a later time, since the workflow waited for its time.
+    """
+    starts_at = run.interlock.gate.starts_at if run.held and run.interlock.gate else None
+    return starts_at if starts_at and starts_at > activity.info().scheduled_time else None
 
 
 def _made_of(method: InvocationMethod) -> Iterator[str]:

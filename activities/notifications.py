@@ -31,6 +31,7 @@ from store import actions, approvals, runs, users
 T = TypeVar("T")
 
 _WEBHOOK_TIMEOUT = timedelta(seconds=5)
+_HEARTBEAT_SECONDS = 3
 _BATCH = 20
 """How many emails go over one connection, and are recorded together."""
 _EARLY_LINES = 100
@@ -65,19 +66,28 @@ class NotificationActivity:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._under_way: set[asyncio.Task[str]] = set()
+        self._under_way: dict[str, asyncio.Task[str]] = {}
+        """The newest attempt at each run; it goes on after the one before."""
 
     @activity.defn
     async def ask_approvers(self, run_id: str) -> str:
         """Tell who may decide about a run what they have to know, each of it once; what became of it, in words."""
-        task = asyncio.create_task(self._ask(run_id))
-        self._under_way.add(task)
-        task.add_done_callback(self._ended)
+        task = asyncio.create_task(self._ask_after(self._under_way.get(run_id), run_id))
+        self._under_way[run_id] = task
+        task.add_done_callback(lambda done: self._ended(run_id, done))
         # Shielded: what was sent cannot be taken back, so it is recorded even if the run was decided meanwhile.
         return await asyncio.shield(task)
 
-    def _ended(self, task: asyncio.Task[str]) -> None:
-        self._under_way.discard(task)
+    async def _ask_after(self, before: asyncio.Task[str] | None, run_id: str) -> str:
+        """Once an attempt that was believed dead has ended: it has recorded whom it told then."""
+        while before and not before.done():
+            await asyncio.wait({before}, timeout=_HEARTBEAT_SECONDS)
+            activity.heartbeat()
+        return await self._ask(run_id)
+
+    def _ended(self, run_id: str, task: asyncio.Task[str]) -> None:
+        if self._under_way.get(run_id) is task:
+            del self._under_way[run_id]
         if not task.cancelled():
             task.exception()  # seen, even if nobody waited for it any more
 

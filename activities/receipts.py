@@ -2,17 +2,22 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+import backends
 from backends.base import Receipt
+from domain.claims import queue
 from domain.errors import InterlockError
 from domain.runs import PLATFORM, Run, RunStatus
 from domain.secrets import Redactor
-from store import runs
+from store import claims, runs
+
+_REPORTED = ("link", "external_run_id", "summary")
+"""What a report may have said before the dispatch has answered: it knows better."""
 
 log = logging.getLogger(__name__)
 
@@ -39,32 +44,59 @@ def redacted(receipt: Receipt, redactor: Redactor) -> Receipt:
     )
 
 
-async def settle(session: AsyncSession, run: Run, receipt: Receipt, *, lines: Sequence[str] = (), at: datetime) -> Run:
-    """The run by the receipt, unless it has ended meanwhile: then it stays as it is. `lines` are for its log."""
+async def settle(
+    session: AsyncSession,
+    run: Run,
+    receipt: Receipt,
+    *,
+    lines: Sequence[str] = (),
+    at: datetime,
+    by_driver: bool = True,
+) -> Run:
+    """The run by the receipt, unless it has ended meanwhile: then it stays as it is. `lines` are for its log.
+
+    What a report has said stays as well: whoever works on the run knows more of it than who has only sent it.
+    """
     delivered = receipt.status is None and run.status is RunStatus.IN_PROGRESS
 
     def move(current: Run) -> Run:
         if current.status.is_terminal:
             return current
-        said = _said(receipt)
+        said = _said(receipt, current)
         if receipt.status is None:
             return current.changed(at=at, by=PLATFORM, **said)
         return current.moved(receipt.status, at=at, by=PLATFORM, **said)
 
-    _, after = await runs.change(session, run.id, move, origin="API", by_driver=True, delivered=delivered)
+    _, after = await runs.change(session, run.id, move, origin="API", by_driver=by_driver, delivered=delivered)
+    if after.status is RunStatus.IN_PROGRESS and (receipt.claim or receipt.look_up_after is not None):
+        await claims.wait(
+            session,
+            run.id,
+            queue=queue(_type(after.payload), receipt.claim) if receipt.claim else None,
+            look_up_at=at + receipt.look_up_after if receipt.look_up_after is not None else None,
+            at=at,
+        )
     for line in (*lines, *receipt.log):
         await runs.log(session, run.id, line, by=PLATFORM, at=at)
     return after
 
 
-def _said(receipt: Receipt) -> dict[str, Any]:
-    said = {
+def _said(receipt: Receipt, current: Run) -> dict[str, Any]:
+    said: dict[str, Any] = {
         "summary": receipt.summary,
         "response": receipt.response,
         "link": receipt.link or None,
         "external_run_id": receipt.external_run_id,
+        "installation_id": receipt.claim,
     }
-    return {name: value for name, value in said.items() if value is not None}
+    if receipt.claim and current.payload:
+        said["payload"] = backends.METHODS[_type(current.payload)].completed(current.payload)
+    reported = {name for name in _REPORTED if getattr(current, name) and not (name == "summary" and receipt.status)}
+    return {name: value for name, value in said.items() if value is not None and name not in reported}
+
+
+def _type(payload: Mapping[str, object] | None) -> str:
+    return str((payload or {}).get("type"))
 
 
 def _without_text(fault: Exception) -> BaseException:

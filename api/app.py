@@ -17,16 +17,19 @@ from api import (
     blueprint_renames,
     blueprints,
     catalog_migrations,
+    claims,
     entities,
     errors,
     explaining,
     forms,
+    github_events,
     health,
     home,
     incoming_webhooks,
     ingest,
     integration_reports,
     integrations,
+    kafka,
     organization,
     people,
     runs,
@@ -82,9 +85,10 @@ class _Application(FastAPI):
 
 def _routed() -> FastAPI:
     app = _Application(title="Interlock", version="0.1.0", description=_DESCRIPTION, redoc_url=None)
-    # Runs and approvals first: `/v1/actions/runs` is no action called `runs`.
+    # Runs and approvals first: `/v1/actions/runs` is no action called `runs`. `ack` is no run, either.
     for module in (
         auth,
+        claims,
         runs,
         approvals,
         explaining,
@@ -102,11 +106,13 @@ def _routed() -> FastAPI:
         scorecards,
         organization,
         integrations,
+        kafka,
         integration_reports,
         workflow_nodes,
         people,
         incoming_webhooks,
         ingest,
+        github_events,
         audit,
         slack,
         teams,

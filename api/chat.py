@@ -20,8 +20,10 @@ from domain.identifiers import RunId, new
 from domain.notifications import approve_url
 from domain.requests import RunRequest
 from domain.runs import Run, RunStatus
+from domain.shapes import one_line
 from domain.users import Caller
 from store import actions, approvals, runs, users
+from store.approvals import Outdated
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,9 @@ async def person(email: str, services: ApiServices) -> Caller:
     async with services.database.read() as session:
         try:
             user = await users.by_email(session, email)
+            # The search folds "ß" into "ss", and so on: another address, which somebody else may have.
+            if user.email.encode().lower() != email.encode().lower():
+                raise NotFound("User", email)
         except NotFound:
             raise Forbidden(f"nobody here has the email address {email}: ask an Admin to invite you") from None
     if user.status != "ACTIVE":
@@ -97,7 +102,7 @@ async def said(run_id: str, services: ApiServices) -> list[Decision]:
 
 async def _status(run_id: str, message: Message, services: ApiServices) -> Reply:
     run = (await visible(run_id, message.caller, services)).run
-    lines = [_named(run), standing(run), *([run.summary] if run.summary else [])]
+    lines = [_named(run), standing(run), *([one_line(run.summary)] if run.summary else [])]
     lines += [said_in_words(one) for one in await said(run.id, services)]
     return Reply("\n".join(lines), _url(run, services))
 
@@ -135,19 +140,23 @@ async def _run_in(shown: object, services: ApiServices) -> Run:
 async def _decided(decide: Decide, message: Message, services: ApiServices) -> Reply:
     caller = message.caller
     found = await visible(decide.run_id, caller, services)
-    before = next((one for one in await said(decide.run_id, services) if one.user_id == caller.id), None)
-    if before is not None and before.at >= message.sent_at:
-        return Reply(f"{_named(found.run)}: {said_in_words(before)} already.", _url(found.run, services), found.run)
     decision = Decision(
         user_id=caller.id,
         name=caller.name,
         state=DecisionState.of(decide.word),
         description=decide.reason,
         channel=message.channel,
-        at=max(services.now(), message.sent_at),  # never before what is signed, so that a replay shows
+        sent_at=message.sent_at,
+        at=services.now(),
     )
+    own = [one for one in await said(decide.run_id, services) if one.user_id == caller.id]
     try:
+        if own and decision.outdated_by(own[0]):  # which is told of a run that waits no more, too
+            raise Outdated(own[0])
         after = await say(services, found.run, caller, decision)
+    except Outdated as outdated:
+        current = (await visible(decide.run_id, caller, services)).run
+        return Reply(f"{_named(current)}: {said_in_words(outdated.last)} already.", _url(current, services), current)
     except RunNotWaitingForApproval as refusal:
         await _record(message, refusal, services)
         current = (await visible(decide.run_id, caller, services)).run
@@ -171,8 +180,8 @@ async def _record(message: Message, refusal: InterlockError, services: ApiServic
 
 
 def _named(run: Run) -> str:
-    on = f" on {run.entity.title or run.entity.identifier}" if run.entity else ""
-    return f"Run {run.id} of {run.action.title or run.action.identifier}{on}"
+    on = f" on {one_line(run.entity.title or run.entity.identifier)}" if run.entity else ""
+    return f"Run {run.id} of {one_line(run.action.title or run.action.identifier)}{on}"
 
 
 def _url(run: Run, services: ApiServices) -> str:

@@ -30,7 +30,8 @@ async def say(
     """Record the word of a caller about the run, and wake its workflow if that has to know; the run afterwards.
 
     Raises:
-        NotFound, Forbidden, RunNotWaitingForApproval, RequestChanged, Unavailable: as `store.approvals.speak`.
+        NotFound, Forbidden, RunNotWaitingForApproval, RequestChanged, Outdated, Unavailable: as
+            `store.approvals.speak`.
     """
     after = await approvals.speak(
         services.database,

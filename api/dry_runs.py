@@ -17,7 +17,7 @@ from domain.runs import Run, RunStatus
 from domain.templating import MASK
 from domain.users import Caller
 from runtime import rendering
-from store import actions, runs
+from store import actions, run_lists
 
 
 async def dry_run(asking: Asking, run_as: str | None, services: ApiServices) -> Document:
@@ -88,7 +88,7 @@ async def _compared(shown: Document, action: Action, caller: Caller, services: A
     """The last run of the same action that the caller may see, and where this one differs from it."""
     viewer = await viewer_of(caller, services)
     async with services.database.read() as session:
-        found = await runs.listed(session, runs.Filters(action=action.identifier, limit=1, viewer=viewer))
+        found = await run_lists.listed(session, run_lists.Filters(action=action.identifier, limit=1, viewer=viewer))
         if not found:
             return {"lastRun": None}
         [last] = found

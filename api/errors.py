@@ -41,6 +41,7 @@ STATUS: dict[type[InterlockError], HTTPStatus] = {
     errors.RunNotWaitingForApproval: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.RequestChanged: HTTPStatus.PRECONDITION_FAILED,
     errors.RunSynchronized: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.RunTaken: HTTPStatus.CONFLICT,
     errors.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotConfigured: HTTPStatus.NOT_FOUND,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -18,7 +18,7 @@ from domain import form_views, forms
 from domain.actions import Action
 from domain.documents import Document
 from domain.errors import Forbidden, InvalidRequest, NotFound, NotSelfService
-from domain.form_values import entity_input, user_of
+from domain.form_values import asks_about_entity, entity_input, user_of
 from domain.forms import Evaluated
 from domain.models import Written
 from domain.people_entities import USER, identifier_of
@@ -132,7 +132,7 @@ class _Around:
         """See `forms.Surroundings`; the person's own entity is read only where a program may ask for it."""
         caller, session = self.catalog.caller, self.catalog.session
         known: Document | None = None
-        if caller.user is not None and any("user" in program for program in programs):
+        if caller.user is not None and asks_about_entity(programs):
             stored = await entities.find(session, USER, str(identifier_of(caller.user.email)))
             if stored is not None:
                 [known] = await shown(self.catalog.services, session, [stored.entity])

@@ -30,6 +30,7 @@ from domain.templating import Template
 from domain.users import Caller
 from runtime import rendering
 from store import actions, runs, users
+from store.deciders import instigators
 
 
 @dataclass(frozen=True)
@@ -183,9 +184,11 @@ async def _with_approvers(
     """The run with who is asked, and what else its verdict depends on."""
     rules = action.definition.approval_rules
     not_before = await _not_before(rules, action, run, services)
-    gate = approval_terms.gate_of(rules, teams=permissions.approve.teams, not_before=not_before)
-    so_far.run = run = _driven(run, gate=gate)
     async with services.database.read() as session:
+        causes = run.interlock.causes
+        behind = await instigators(session, causes[-1].run) if causes else ()
+        gate = approval_terms.gate_of(rules, teams=permissions.approve.teams, not_before=not_before, instigators=behind)
+        so_far.run = run = _driven(run, gate=gate)
         people = [user for user in await users.everybody(session) if not deciders.is_barred(run, user.id)]
         so_far.approvers, ruling = await policies(services).approvers(
             session, permissions, run, action, people, at=run.created_at, warnings=so_far.warnings

@@ -35,7 +35,7 @@ from domain.models import Written
 from domain.requests import RunRequest
 from domain.runs import Report, Run, RunStatus, Source, v1
 from domain.users import Caller as CallerValue
-from store import runs, users
+from store import run_lists, runs, users
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["runs"])
 
@@ -159,7 +159,7 @@ async def list_runs(
             except NotFound:
                 asked = set()
             of_user = asked if of_user is None else asked & of_user
-        filters = runs.Filters(
+        filters = run_lists.Filters(
             viewer=viewer,
             entity=entity,
             blueprint=blueprint,
@@ -170,7 +170,7 @@ async def list_runs(
             external_run_id=external_run_id,
             limit=limit,
         )
-        found = await runs.listed(session, filters)
+        found = await run_lists.listed(session, filters)
     return {"ok": True, "runs": [_shaped(run, version) for run in found]}
 
 

@@ -24,6 +24,7 @@ from runtime.settings import Settings
 from runtime.tasks import unless
 from runtime.temporal import connect
 from runtime.tokens import Tokens
+from store.bell import CLAIMS, across_processes
 from store.database import Database
 
 
@@ -38,6 +39,7 @@ async def serve(settings: Settings, *, sockets: Sequence[socket.socket] | None =
         evaluate = await stack.enter_async_context(jq_pool(settings))
         driver = await stack.enter_async_context(RunDriver(client, database, settings))
         chat = await stack.enter_async_context(Chat(settings))
+        await stack.enter_async_context(across_processes(database.url, database.claims, CLAIMS))
         services = api_services(settings, database, client, driver, evaluate, organization, chat)
         await listen(create_app(services), settings, sockets=sockets, stop=stop)
 
@@ -79,6 +81,7 @@ async def listen(
         timeout_keep_alive=75,  # longer than load balancers keep theirs, so that it is never us who hang up
     )  # fmt: skip
     server = _Server(config)
+    app.state.stop = stop  # whoever waits for something to tell ends by it
 
     async def end() -> None:
         await stop.wait()

@@ -53,7 +53,7 @@ async def slack_command(request: Request, services: Services) -> Response:
     sent = slash_command(body)
     slack.require_answerable(sent.response_url)
     try:
-        wanted = command(sent.text)
+        wanted = command(sent.command)
     except InvalidRequest as problem:
         return _json(only_you(f"{problem}\n{HELP}"))
     if isinstance(wanted, Help):
@@ -87,9 +87,8 @@ async def slack_interaction(request: Request, services: Services) -> Response:
 
     async def answer() -> None:
         told = await _reply(pressed, Decide(pressed.run_id, pressed.word), signed_at, slack, services)
-        if told.run is not None:
-            await slack.tell(pressed.response_url, await _anew(told.run, services))
-        if told.refused:
+        shown = told.run is not None and await _shown(told.run, pressed, slack, services)
+        if told.refused or not shown:
             await slack.tell(pressed.response_url, only_you(told.text, told.url))
 
     services.chat.begin(answer())
@@ -107,6 +106,16 @@ async def _reply(
         return Reply(str(refusal), refused=True)
     message = Message(caller, wanted, Channel.SLACK, f"slack:{sent.trigger_id}", signed_at)
     return await reply(message, services)
+
+
+async def _shown(run: Run, pressed: Press, slack: Slack, services: ApiServices) -> bool:
+    """Write the message anew; whether that worked."""
+    try:
+        message = await _anew(run, services)
+    except InterlockError as refusal:
+        log.warning("a message cannot be written anew", extra={"run_id": run.id, "cause": str(refusal)})
+        return False
+    return await slack.tell(pressed.response_url, message)
 
 
 async def _anew(run: Run, services: ApiServices) -> Document:

@@ -17,7 +17,8 @@ from pydantic.json_schema import models_json_schema
 from backends._destinations import check_destination, open_transport
 from backends._posting import post
 from backends._problems import sentences
-from backends.base import Delivery, InvocationMethod, Receipt, Resources
+from backends._topics import publish_change
+from backends.base import Delivery, InvocationMethod, Receipt, Reference, Resources
 from domain.documents import Document
 from domain.errors import InvalidInvocation, InvalidRequest
 
@@ -26,6 +27,7 @@ __all__ = [
     "Delivery",
     "InvocationMethod",
     "Receipt",
+    "Reference",
     "Resources",
     "check_destination",
     "components",
@@ -34,6 +36,7 @@ __all__ = [
     "parse",
     "parse_rendered",
     "post",
+    "publish_change",
     "schema",
 ]
 

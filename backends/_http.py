@@ -5,11 +5,13 @@ from typing import Annotated
 
 import httpx
 import regex
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, JsonValue
 
+from backends._agent import hand_to_agent
 from backends._destinations import absolute
 from backends._sending import Answer, Request, send
 from backends.base import Delivery, InvocationMethod, Payload, Receipt, Resources, Switch
+from domain.claims import WEBHOOK
 from domain.documents import Document, canonical
 from domain.errors import BackendFault, BackendRefused, InvalidInvocation
 from domain.runs import RunStatus
@@ -72,8 +74,8 @@ class HttpMethod(InvocationMethod):
         return settled
 
     def synchronous(self) -> bool:
-        """Whether the answer ends the run."""
-        return self.synchronized is True
+        """Whether the answer ends the run; an agent reports what the answer was."""
+        return self.synchronized is True and self.agent is not True
 
     def destination(self) -> str | None:
         """The URL, unless an agent calls it from another network."""
@@ -91,15 +93,39 @@ class HttpMethod(InvocationMethod):
             self._verb()
         self._written_headers()
 
+    def handed_out(self, message: Document) -> Document:
+        """The request as the execution agent reads it, nothing left out.
+
+        Source: the agent looks up type, url, agent and body, copies the body and assigns keys to it.
+
+        Raises:
+            InvalidInvocation: the body is not an object that it can read.
+        """
+        body = self.body if "body" in self.model_fields_set else message
+        if not isinstance(body, dict):
+            raise InvalidInvocation("invocationMethod.body: must be an object for the execution agent")
+        for name in ("payload", "context"):
+            if name in body and not isinstance(body[name], dict):
+                raise InvalidInvocation(f"invocationMethod.body.{name}: must be an object for the execution agent")
+        return {
+            "type": WEBHOOK,
+            "url": self.url,
+            "agent": True,
+            "synchronized": self.synchronized is True,
+            "method": self._verb(),
+            "headers": dict[str, JsonValue](self._written_headers()),
+            "body": body,
+        }
+
     async def invoke(self, delivery: Delivery, using: Resources) -> Receipt:
-        """Send the request, once.
+        """Send the request, once; or leave it to the agent.
 
         Raises:
             BackendUnavailable: it provably never reached the peer.
             BackendRefused: it may have, or never will.
         """
         if self.agent is True:
-            raise BackendRefused(f"{self.type} backends with an agent are not available in this version yet")
+            return await hand_to_agent(self.handed_out(delivery.legacy_message), delivery, using)
         try:
             answer = await send(self._request(delivery, using), using)
             if answer.accepted and answer.broken and self.synchronous():

@@ -4,7 +4,7 @@ import codecs
 import os
 import ssl
 import zlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -57,6 +57,8 @@ class Answer:
     """Whether there was more than `Resources.response_limit`."""
     broken: str | None = None
     """Why the answer is not complete, if it is not."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """By their names in lower case."""
 
     @property
     def accepted(self) -> bool:
@@ -120,7 +122,8 @@ class _Exchange:
         limit = self.using.response_limit
         cut = len(self.body) > limit
         data = bytes(self.body[:limit]).removeprefix(codecs.BOM_UTF8)
-        return Answer(response.status_code, _text(data, response.charset_encoding), cut, self.broken)
+        text = _text(data, response.charset_encoding)
+        return Answer(response.status_code, text, cut, self.broken, dict(response.headers))
 
     def overdue(self) -> Answer:
         """What there is when the time is over."""

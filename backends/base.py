@@ -1,18 +1,20 @@
 """What every backend is: a class whose fields are the JSON a user writes, with one `invoke`."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import httpx
 from pydantic import ConfigDict, JsonValue, model_validator
 
+from backends._accounts import AzureDevOpsAccount, GitHubAccount, GitLabAccount
 from backends._destinations import Rules, open_transport
 from domain.documents import Document
 from domain.errors import BackendRefused, InvalidInvocation
 from domain.models import Written
+from domain.organization import Streamer
 from domain.runs import RunStatus
 
 Switch: TypeAlias = bool | str
@@ -27,6 +29,40 @@ def _user_agent() -> str:
         return f"interlock/{metadata.version('interlock')}"
     except metadata.PackageNotFoundError:  # run from a checkout
         return "interlock/0"
+
+
+class Unconfirmed(BackendRefused):
+    """It may have arrived, and nobody knows: only for whoever may be told twice it can be sent again."""
+
+
+class Producer(Protocol):
+    """The way into Kafka."""
+
+    async def publish(
+        self, topic: str, message: bytes, *, key: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Hand the message to the brokers, and wait until they have it.
+
+        Raises:
+            BackendUnavailable: no broker can have taken it.
+            Unconfirmed: one may have.
+            BackendRefused: none ever will.
+        """
+
+
+async def no_secret(_name: str) -> str | None:
+    """What an organization without secrets has."""
+    return None
+
+
+async def not_taken(_external_run_id: str) -> bool:
+    """What is known of external ids where no other runs are."""
+    return False
+
+
+async def no_streamer() -> Streamer | None:
+    """What an organization without an agent has."""
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +95,19 @@ class Resources:
     """What we call ourselves, unless the action says otherwise."""
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC), repr=False)
     """The clock that signatures are dated by."""
+    organization: str = ""
+    """The organization's id; names of topics begin with it."""
+    secret: Callable[[str], Awaitable[str | None]] = field(default=no_secret, repr=False)
+    """The organization secret of that name, readable; None if there is none. What it gives is redacted from answers."""
+    taken: Callable[[str], Awaitable[bool]] = field(default=not_taken, repr=False)
+    """Whether some run has this external id already, so that no other one takes it for its own."""
+    kafka: Producer | None = None
+    """None where no broker is configured."""
+    streamer: Callable[[], Awaitable[Streamer | None]] = field(default=no_streamer, repr=False)
+    """How the execution agent takes its runs, as it said when it last started; None: it never did."""
+    github: GitHubAccount = field(default_factory=GitHubAccount)
+    gitlab: GitLabAccount = field(default_factory=GitLabAccount)
+    azure_devops: AzureDevOpsAccount = field(default_factory=AzureDevOpsAccount)
 
     @property
     def destinations(self) -> Rules:
@@ -72,6 +121,8 @@ class Delivery:
 
     run_id: str
     legacy_message: Document
+    action: str = ""
+    """The identifier of the action."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +140,21 @@ class Receipt:
     external_run_id: str | None = None
     log: tuple[str, ...] = field(default=())
     """Lines for the run's log."""
+    claim: str | None = None
+    """The installation id that has to claim the run, which waits for it; None: nobody has to."""
+    look_up_after: timedelta | None = None
+    """When to ask the backend ourselves, if nobody has reported by then (`InvocationMethod.look_up`). None: never."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A run that was handed over: all that is known of it when its backend is asked about it."""
+
+    run_id: str
+    invoked_at: datetime
+    """When the backend had accepted it."""
+    external_run_id: str | None = None
+    link: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -160,6 +226,20 @@ class InvocationMethod(Written):
         """
         return None
 
+    @classmethod
+    def completed(cls, document: Document) -> Document:
+        """The rendered document, or its masked copy, with defaults that whoever gets it must find written out."""
+        return document
+
+    def handed_out(self, message: Document) -> Document:
+        """What whoever claims the run gets as its payload (of a rendered method); `message` is for older receivers.
+
+        Raises:
+            InvalidInvocation: they could not read it.
+            BackendRefused: runs of this type are not claimed.
+        """
+        raise BackendRefused(f"{self.type} runs are not for others to claim")
+
     def verify(self) -> None:
         """Check a *rendered* method before anything is sent.
 
@@ -173,7 +253,27 @@ class InvocationMethod(Written):
         """Deliver; what happened, or an error that says whether trying again is safe.
 
         Raises:
+            BackendBusy: the peer has refused to do it now, and says when to ask again.
             BackendUnavailable: the request provably never reached the peer.
             BackendRefused: it will not work by trying again.
         """
         raise BackendRefused(f"{self.type} backends are not available in this version yet")
+
+    async def look_up(self, reference: Reference, using: Resources) -> Receipt | None:
+        """What became of a run that was handed over and nobody has reported about; None: nothing new, ask again later.
+
+        A receipt without a status adds what is known by now (link, external id) and has the backend asked again.
+
+        Raises:
+            BackendBusy: it says when to ask again.
+            BackendUnavailable, BackendRefused: it cannot tell at the moment. The run goes on, and it is asked again.
+        """
+        return None
+
+    async def cancel(self, reference: Reference, using: Resources) -> str | None:
+        """Stop what was handed over, if the backend can; a line for the run's log. None: it has no way to.
+
+        Raises:
+            BackendFault: it did not work; the text says why.
+        """
+        return None

@@ -1,17 +1,45 @@
-"""GitHub Actions: dispatch a workflow."""
+"""GitHub Actions: dispatch a workflow, find the workflow run that comes of it, and see how that ends."""
 
-from typing import ClassVar, Literal
+from datetime import datetime, timedelta
+from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from backends.base import InvocationMethod, Switch
+from backends._github_api import GitHubApi, because
+from backends._rest import RestAnswer, segment
+from backends.base import Delivery, InvocationMethod, Receipt, Reference, Resources, Switch
+from domain.documents import Document, canonical
+from domain.errors import BackendFault, BackendRefused, InvalidInvocation
+from domain.github import WorkflowRun, external_run_id, run_number
+from domain.runs import RunStatus
+
+_DISPATCHING = "Error dispatching workflow"
+_CANCELLING = "Error cancelling workflow"
+_DETAILS = "return_run_details"
+
+_SOON = timedelta(seconds=2)
+"""When to look for a workflow run that GitHub has not named."""
+_LATER = timedelta(seconds=15)
+"""When to look at one that nobody has told about. Webhooks are faster."""
+_SEARCH = timedelta(minutes=10)
+"""How long a workflow run is looked for."""
+_BEFORE = timedelta(minutes=1)
+"""How much earlier than its dispatch was answered a workflow run can be made: GitHub's clock is not ours."""
+
+_FOUND: dict[str, str] = {}
+"""Which run a workflow run was found for just now, and is not recorded yet: several are looked for at once."""
+_MOST_FOUND = 1000
+
+_UNPROCESSABLE, _ACCEPTED, _CONFLICT = 422, 202, 409
 
 
 class GitHub(InvocationMethod):
-    """Dispatches `workflow` of `org/repo`; with `reportWorkflowStatus` the run ends as that workflow ends."""
+    """Dispatches `workflow` of `org/repo`; with `reportWorkflowStatus` the run ends as that workflow ends.
 
-    available: ClassVar[bool] = False
-    leftovers: ClassVar[frozenset[str]] = InvocationMethod.leftovers | {"branch"}
+    Source: GitHub's REST API, "Create a workflow dispatch event" and "Workflow runs".
+    """
+
+    leftovers = InvocationMethod.leftovers | {"branch"}
 
     type: Literal["GITHUB"]
     org: str
@@ -19,4 +47,172 @@ class GitHub(InvocationMethod):
     workflow: str
     """A file name under `.github/workflows`, or the workflow's number as text."""
     workflow_inputs: dict[str, JsonValue] = Field(default_factory=dict)
+    """What the workflow declares as inputs; `ref` is the branch or tag it runs on, and no input."""
     report_workflow_status: Switch = True
+
+    @classmethod
+    def settled(cls, document: Document) -> Document:
+        """The rendered document in the shape of the class: also, a workflow's number becomes text."""
+        settled = super().settled(document)
+        match settled.get("workflow"):
+            case bool():
+                pass
+            case int(number):
+                settled["workflow"] = str(number)
+        return settled
+
+    def verify(self) -> None:
+        """Check that every name can be part of a path.
+
+        Raises:
+            InvalidInvocation: one cannot, or `ref` is no text.
+        """
+        for key, name in (("org", self.org), ("repo", self.repo), ("workflow", self.workflow)):
+            try:
+                segment(name)
+            except InvalidInvocation as problem:
+                raise InvalidInvocation(f"invocationMethod.{key}: {problem}") from None
+        if not isinstance(self.workflow_inputs.get("ref"), str | None):
+            raise InvalidInvocation("invocationMethod.workflowInputs.ref: must be the name of a branch or tag")
+
+    async def invoke(self, delivery: Delivery, using: Resources) -> Receipt:
+        """Dispatch the workflow, once.
+
+        Raises:
+            BackendBusy: GitHub's rate limit holds.
+            BackendUnavailable: nothing was dispatched.
+            BackendRefused: GitHub refuses, or may have dispatched it.
+        """
+        try:
+            api = await GitHubApi.opened(using, self.org, self.repo)
+            repository = await self._repository(api)
+            answer = await self._dispatched(api, self._ref() or str(repository.get("default_branch") or "main"))
+        except BackendFault as fault:
+            raise because(_DISPATCHING, fault) from None
+        return self._receipt(repository, answer)
+
+    async def look_up(self, reference: Reference, using: Resources) -> Receipt | None:
+        """How the workflow run stands. One that GitHub has not named is found first.
+
+        Raises:
+            BackendFault: GitHub does not tell at the moment.
+        """
+        number = self._number(reference)
+        if number is not None and not self.report_workflow_status:
+            return None
+        api = await GitHubApi.opened(using, self.org, self.repo)
+        if number is None:
+            return await self._found(api, reference, using.now())
+        answer = await api.get(f"/actions/runs/{number}")
+        run = WorkflowRun.read(answer.value) if answer.accepted else None
+        if run is None:
+            raise BackendRefused(f"GitHub does not tell of workflow run {number}: {api.cause(answer)}")
+        if run.outcome is None:
+            return None
+        return Receipt(status=run.outcome, log=(run.last_line,))
+
+    async def cancel(self, reference: Reference, using: Resources) -> str | None:
+        """Cancel the workflow run, if it is known which it is.
+
+        Raises:
+            BackendFault: GitHub did not.
+        """
+        number = self._number(reference)
+        if number is None:
+            return None
+        try:
+            api = await GitHubApi.opened(using, self.org, self.repo)
+            answer = await api.post(f"/actions/runs/{number}/cancel")
+        except BackendFault as fault:
+            raise because(_CANCELLING, fault) from None
+        if answer.status == _CONFLICT:
+            return f"GitHub did not cancel workflow run {number}: {api.cause(answer)}"
+        if answer.status != _ACCEPTED:
+            raise BackendRefused(f"{_CANCELLING}: {api.cause(answer)}")
+        return f"GitHub was asked to cancel workflow run {number}"
+
+    def _number(self, reference: Reference) -> int | None:
+        return run_number(f"{self.org}/{self.repo}", reference.external_run_id, reference.link)
+
+    def _ref(self) -> str | None:
+        ref = self.workflow_inputs.get("ref")
+        return ref if isinstance(ref, str) and ref else None
+
+    def _inputs(self) -> dict[str, JsonValue]:
+        """The inputs as GitHub takes them: texts."""
+        return {
+            name: value if isinstance(value, str) else canonical(value)
+            for name, value in self.workflow_inputs.items()
+            if name != "ref"
+        }
+
+    @property
+    def _path(self) -> str:
+        return f"/actions/workflows/{segment(self.workflow)}"
+
+    async def _repository(self, api: GitHubApi) -> RestAnswer:
+        answer = await api.get("")
+        if not answer.accepted:
+            raise BackendRefused(api.cause(answer))
+        return answer
+
+    async def _dispatched(self, api: GitHubApi, ref: str) -> RestAnswer:
+        document: dict[str, JsonValue] = {"ref": ref, "inputs": self._inputs(), _DETAILS: True}
+        answer = await api.post(f"{self._path}/dispatches", document)
+        if answer.status == _UNPROCESSABLE and _DETAILS in answer.cause:
+            # An Enterprise Server that does not know it, and has done nothing.
+            del document[_DETAILS]
+            answer = await api.post(f"{self._path}/dispatches", document)
+        if not answer.accepted:
+            raise BackendRefused(api.cause(answer))
+        return answer
+
+    def _receipt(self, repository: RestAnswer, answer: RestAnswer) -> Receipt:
+        match answer.get("workflow_run_id"), repository.get("id"), repository.get("owner", "id"):
+            case int(number), int(repository_id), int(owner_id):
+                link = answer.get("html_url")
+                return Receipt(
+                    link=(link,) if isinstance(link, str) else (),
+                    external_run_id=external_run_id(owner_id, repository_id, number),
+                    look_up_after=_LATER if self.report_workflow_status else None,
+                )
+        return Receipt(look_up_after=_SOON)
+
+    async def _found(self, api: GitHubApi, reference: Reference, now: datetime) -> Receipt | None:
+        """The workflow run that came of the dispatch: one that names the run, else the one nearest in time."""
+        candidates = await self._candidates(api, reference)
+        while len(_FOUND) > _MOST_FOUND:
+            del _FOUND[next(iter(_FOUND))]
+        named = [run for run, _ in candidates if reference.run_id in run.title]
+        nearest = [run for run, _ in sorted(candidates, key=lambda one: abs(one[1] - reference.invoked_at))]
+        for run in (*named, *nearest):
+            external = run.external_run_id
+            if (
+                not await api.using.taken(external)
+                and _FOUND.setdefault(external, reference.run_id) == reference.run_id
+            ):
+                return Receipt(link=(run.link,) if run.link else (), external_run_id=external)
+        if now - reference.invoked_at < _SEARCH:
+            return None
+        gone = (
+            f"{_DISPATCHING}: GitHub accepted it, and no workflow run came of it within {_SEARCH.seconds // 60} minutes"
+        )
+        return Receipt(status=RunStatus.FAILURE, summary=gone) if self.report_workflow_status else None
+
+    async def _candidates(self, api: GitHubApi, reference: Reference) -> list[tuple[WorkflowRun, datetime]]:
+        since = (reference.invoked_at - _BEFORE).strftime("%Y-%m-%dT%H:%M:%SZ")
+        query: dict[str, str | int] = {"event": "workflow_dispatch", "created": f">={since}", "per_page": 100}
+        if ref := self._ref():
+            query["branch"] = ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
+        if actor := await api.actor():
+            query["actor"] = actor
+        answer = await api.get(f"{self._path}/runs", **query)
+        listed = answer.get("workflow_runs")
+        if not answer.accepted or not isinstance(listed, list):
+            raise BackendRefused(f"GitHub does not tell of the runs of {self.workflow}: {api.cause(answer)}")
+        found: list[tuple[WorkflowRun, datetime]] = []
+        for one in listed:
+            run = WorkflowRun.read(one)
+            if run and isinstance(one, dict) and isinstance(made := one.get("created_at"), str):
+                found.append((run, datetime.fromisoformat(made)))
+        return found

@@ -19,9 +19,11 @@ from runtime.clock import now
 from runtime.driver import RunDriver
 from runtime.jq_pool import jq_pool
 from runtime.organization import ensure_organization
-from runtime.settings import Retention, Settings
+from runtime.setting_types import Retention
+from runtime.settings import Settings
 from runtime.temporal import connect
 from store import audit, users
+from store.bell import CLAIMS, across_processes
 from store.database import Database
 from worker.main import work
 
@@ -45,6 +47,7 @@ async def embedded(
             work(settings, stop, client, database, evaluate, driver, organization, ready=working)
         )
         chat = await stack.enter_async_context(Chat(settings))
+        await stack.enter_async_context(across_processes(database.url, database.claims, CLAIMS))
         app = create_app(api_services(settings, database, client, driver, evaluate, organization, chat))
         serving = asyncio.create_task(listen(app, settings, sockets=sockets, stop=stop))
         ready = asyncio.create_task(working.wait())

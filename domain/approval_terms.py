@@ -110,13 +110,20 @@ def earliest(value: JsonValue) -> datetime | timedelta:
     )
 
 
-def gate_of(rules: ApprovalRules | None, *, teams: Collection[str], not_before: datetime | timedelta | None) -> Gate:
+def gate_of(
+    rules: ApprovalRules | None,
+    *,
+    teams: Collection[str],
+    not_before: datetime | timedelta | None,
+    instigators: Collection[str] = (),
+) -> Gate:
     """What the verdict about a run depends on.
 
     Args:
         rules: of the action's definition.
         teams: those the approve lists name.
         not_before: when the backend is called at the earliest.
+        instigators: the ids of those who asked for the runs whose backends asked for it.
     """
     if rules is None:
         return Gate()
@@ -125,6 +132,7 @@ def gate_of(rules: ApprovalRules | None, *, teams: Collection[str], not_before: 
         one_per_team=rules.one_per_team,
         teams=tuple(sorted(set(teams))) if rules.one_per_team else (),
         self_approval=rules.self_approval,
+        instigators=() if rules.self_approval else tuple(instigators),
         delegation=rules.delegation,
         on_time_limit=rules.on_time_limit,
         reminders=rules.reminders,

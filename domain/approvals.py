@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StrictBool
 
+from domain.documents import Document
 from domain.models import Kept, Written
 from domain.times import Duration, Instant
 
@@ -113,6 +114,8 @@ class Gate(Kept):
     teams: tuple[str, ...] = ()
     """Those the approve lists named; with `one_per_team` each of them has to approve, and nobody can where none is."""
     self_approval: bool = True
+    instigators: tuple[str, ...] = ()
+    """Without `self_approval`: the ids of those who asked for the runs whose backends asked for this one."""
     delegation: bool = False
     on_time_limit: OnTimeLimit = OnTimeLimit.DECLINE
     reminders: Reminders | None = None
@@ -137,6 +140,12 @@ class Gate(Kept):
     """When it went back to waiting, because what was approved was not what would have been sent."""
     starts_at: Instant | None = None
     """When the backend is called at the earliest, once approved; None: at once."""
+
+    @property
+    def news(self) -> Document:
+        """What a workflow is woken for, beside another status: it is another one each time."""
+        news: Document = self.model_dump(mode="json", include={"voided_at", "delegations", "reopened_at"})
+        return news
 
     @property
     def delegates(self) -> frozenset[str]:
@@ -203,7 +212,21 @@ class Decision(Kept):
     """The fingerprint of what would be sent when they said it. None: from before that was kept."""
     void_at: Instant | None = None
     """Since when it counts no more, because something else would be sent."""
+    sent_at: Instant | None = None
+    """When the message was signed that said it; None: it was no message."""
     at: Instant
+
+    def outdated_by(self, last: "Decision") -> bool:
+        """Whether it is a message that is not younger than the person's last word, so that it says nothing any more.
+
+        Messages are signed to the second. Of two words in the same second a refusal is the last one.
+        """
+        if self.sent_at is None:
+            return False
+        sent, said = (moment.replace(microsecond=0) for moment in (self.sent_at, last.sent_at or last.at))
+        if sent == said:
+            return self.state is last.state or self.state is not DecisionState.DECLINED
+        return sent < said
 
     def counts(self, request: str | None) -> bool:
         """Whether it is about what would be sent, by its fingerprint."""

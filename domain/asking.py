@@ -83,7 +83,9 @@ class _Waiting:
 
     def _of_requests(self) -> Iterator[Message]:
         """To those who were told nothing yet, unless they need nothing, or get one of the messages before."""
-        busy = self._told | self._heard | self._left | {one.to for one in self._gate.delegations}
+        # Where those who left it to somebody have spoken themselves, nobody tells the other of that.
+        lent = {one.to for one in self._gate.delegations if one.by not in self._heard}
+        busy = self._told | self._heard | self._left | lent
         busy |= {one.user_id for one in self._decisions}
         new = [user_id for user_id in self._approvers if user_id not in busy]
         escalated = [user_id for user_id in new if user_id in self._gate.escalated_to]

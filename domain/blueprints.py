@@ -96,6 +96,15 @@ class ToWebhook(Open):
     agent: bool | None = None
 
 
+def is_published(destination: Document) -> bool:
+    """Whether changes go to this `changelogDestination` by Kafka, also where an agent reads them for a URL.
+
+    >>> is_published({"type": "WEBHOOK", "url": "https://x.test"}), is_published({"type": "KAFKA"})
+    (False, True)
+    """
+    return destination.get("type") == "KAFKA" or destination.get("agent") is True
+
+
 class Schema(Open):
     """The properties that people and integrations write."""
 

@@ -14,7 +14,7 @@ from domain.encryption import Encryption
 from domain.errors import InvalidInputs, InvalidRequest
 from domain.inputs import Input, UserInputs
 from domain.runs import Run, RunStatus
-from domain.shapes import MAX_PROBLEMS, shortened
+from domain.shapes import MAX_PROBLEMS, one_line, shortened
 
 USAGE = (
     "help",
@@ -31,8 +31,12 @@ _PAIRS = {
     "”": '"”',
     "'": "'",
     "\N{LEFT SINGLE QUOTATION MARK}": "\N{RIGHT SINGLE QUOTATION MARK}'",
+    "„": '“”"',
+    "\N{SINGLE LOW-9 QUOTATION MARK}": "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}'",
+    "«": "»",
+    "»": "«",
 }
-"""What opens a quotation, and what closes it: telephones write curly ones."""
+"""What opens a quotation, and what closes it: telephones write curly ones, each in the way of its language."""
 _TRUTH: Mapping[str, bool] = {"true": True, "yes": True, "false": False, "no": False}
 
 
@@ -121,9 +125,9 @@ def properties(form: UserInputs, written: Mapping[str, str]) -> Document:
 def said_in_words(decision: Decision) -> str:
     """Who said what, and why."""
     verb = "Approved" if decision.state is DecisionState.APPROVED else "Declined"
-    why = f": {shortened(decision.description)}" if decision.description else ""
+    why = f": {one_line(decision.description)}" if decision.description else ""
     void = " (void, because what would be sent has changed)" if decision.void_at else ""
-    return f"{verb} by {decision.name}{why}{void}"
+    return f"{verb} by {one_line(decision.name)}{why}{void}"
 
 
 def standing(run: Run) -> str:

@@ -1,6 +1,6 @@
 """Who may decide about a run that waits for approval: by their own right, or because somebody left it to them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from domain.approvals import Decision, Delegation, Gate, People
@@ -56,14 +56,23 @@ def requesters(run: Run) -> frozenset[str]:
 def is_barred(run: Run, who: str) -> bool:
     """Whether this id is one that asked for the run, and may therefore not decide about it."""
     gate = run.interlock.gate
-    return gate is not None and not gate.self_approval and who in requesters(run)
+    return gate is not None and not gate.self_approval and who in requesters(run) | set(gate.instigators)
 
 
-def own_say(permissions: Permissions, run: Run, caller: Caller, said: Names | None = None) -> Answer:
+def own_say(
+    permissions: Permissions, run: Run, caller: Caller, said: Names | None = None, *, behind: Collection[str] = ()
+) -> Answer:
     """Whether the caller may decide by their own right: the permissions, or because the run was escalated to them.
 
-    `said` is what the policy says about the run when the caller is judged; without it nobody passes a policy.
+    Args:
+        permissions: of the action.
+        run: what is decided about.
+        caller: who decides.
+        said: what the policy says about the run when the caller is judged; without it nobody passes a policy.
+        behind: if the caller is the backend of a run, the ids of those who asked for that.
     """
+    if any(is_barred(run, who) for who in behind):
+        return Denied(f"{SELF_APPROVAL} is off, and who asked for the run asked for run {caller.run_id}, too")
     if is_barred(run, caller.id):
         return Denied(f"{SELF_APPROVAL} is off, and {caller.name} asked for the run")
     answer = permissions.may_approve(caller, said)

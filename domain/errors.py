@@ -25,14 +25,17 @@ InterlockError
 ├── RunNotWaitingForApproval     nobody is asked (any more)
 ├── RequestChanged               a decision is about something else than would be sent now
 ├── RunSynchronized              the backend's answer decides, not a report
+├── RunTaken                     somebody else was faster to take the run
 ├── IdempotencyKeyReused         the same key came with another request
 ├── NotConfigured                a door is closed, because a setting that it needs is missing
 ├── Unavailable                  a part we need does not answer; nothing is half done
 └── BackendFault                 the backend could not be invoked
     ├── BackendUnavailable       it may pass: the request provably never reached the peer
+    │   └── BackendBusy          it refused for now, and says when to ask again
     └── BackendRefused           it will not
 """
 
+from datetime import timedelta
 from typing import ClassVar
 
 
@@ -207,6 +210,12 @@ class RunSynchronized(InterlockError):
     code = "run_synchronized_error"
 
 
+class RunTaken(InterlockError):
+    """The run was to be had once, and somebody else has it; or it has ended."""
+
+    code = "run_taken"
+
+
 class IdempotencyKeyReused(InterlockError):
     """The same `Idempotency-Key` came with another request."""
 
@@ -233,6 +242,14 @@ class BackendFault(InterlockError):
 
 class BackendUnavailable(BackendFault):
     """It may pass: the request provably never reached the peer, so sending it again is safe."""
+
+
+class BackendBusy(BackendUnavailable):
+    """The peer does nothing for us at the moment (a rate limit, say), and says when to ask again."""
+
+    def __init__(self, message: str, retry_after: timedelta) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class BackendRefused(BackendFault):

@@ -15,19 +15,18 @@ An answer that is unknown because a limit was reached is no such case: it is a f
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from pydantic import JsonValue
 
 from domain.documents import Document, canonical, refuse_unfaithful
 from domain.errors import InvalidRequest
 from domain.input_schemas import is_jq
-from domain.inputs import Input, UserInputs, dynamic_paths
+from domain.inputs import Input, Step, Title, UserInputs, dynamic_paths
 from domain.rules import DATASET, parsed
-from domain.shapes import json_path
+from domain.shapes import Verbatim, json_path
 
 Path: TypeAlias = tuple[str | int, ...]
 """Where something is in the form: keys and indices from the root."""
@@ -102,22 +101,56 @@ def misplaced(form: UserInputs, known: Sequence[Part]) -> list[Path]:
 
 
 def settled(form: UserInputs, values: Sequence[tuple[Part, Settled]]) -> UserInputs:
-    """The form with the parts replaced by their values, ready to be held against what was sent."""
-    document = deepcopy(form.document)
+    """The form with the parts replaced by their values, ready to be held against what was sent.
+
+    What nothing is computed of is not copied: both forms have it.
+    """
+    written: Document = dict(form.document)
+    fields: dict[str, Any] = {}
+    changed: dict[tuple[str | int, ...], JsonValue] = {}
     for part, value in values:
-        *above, key = part.path
-        place: JsonValue = document
-        for step in above:
-            place = place[step]  # type: ignore[index]
-        if part.path[2:] == ("pattern",) and isinstance(value, list) and isinstance(place, dict):
-            static = place.get("enum")
-            del place["pattern"]
-            place["enum"] = [one for one in static if one in value] if isinstance(static, list) else value
-        elif value is ABSENT:
-            del place[key]  # type: ignore[arg-type, union-attr]
+        if len(part.path) == 1:
+            written[str(part.path[0])] = fields[str(part.path[0])] = None if value is ABSENT else value
         else:
-            place[key] = value  # type: ignore[index]
-    return UserInputs.stored(document)
+            above, below = part.path[:2], part.path[2:]
+            changed[above] = _with(changed[above] if above in changed else _at(form.document, above), below, value)
+    for kind in dict.fromkeys(str(above[0]) for above in changed):
+        written[kind], fields[kind] = _copy(form.document[kind]), _copy(getattr(form, kind))
+    for (above_all, key), document in changed.items():
+        kind = str(above_all)
+        cast(Any, written[kind])[key] = document
+        fields[kind][key] = _MADE_OF[kind].stored(document)
+    return form.with_parts(written, **fields)
+
+
+_MADE_OF: Final[dict[str, type[Verbatim]]] = {"properties": Input, "titles": Title, "steps": Step}
+
+
+def _with(place: JsonValue, path: Path, value: Settled) -> JsonValue:
+    """The place with another value at the end of the path; whatever the path does not lead through is shared."""
+    copy: Any = _copy(place)
+    key, *below = path
+    if below:
+        copy[key] = _with(copy[key], tuple(below), value)
+    elif key == "pattern" and isinstance(value, list):
+        static = copy.get("enum")
+        del copy["pattern"]
+        copy["enum"] = [one for one in static if one in value] if isinstance(static, list) else value
+    elif value is ABSENT:
+        del copy[key]
+    else:
+        copy[key] = value
+    return cast(JsonValue, copy)
+
+
+def _at(place: Any, path: Path) -> JsonValue:
+    for step in path:
+        place = place[step]
+    return cast(JsonValue, place)
+
+
+def _copy(place: JsonValue) -> Any:
+    return dict(place) if isinstance(place, dict) else list(place) if isinstance(place, list) else place
 
 
 def is_of(kind: JsonValue, value: JsonValue) -> bool:

@@ -73,13 +73,15 @@ def _object(value: JsonValue) -> Document | None:
     return value if isinstance(value, dict) or value is None else {"dataset": value}
 
 
-def form_of(form: UserInputs, values: Document, entities: Entities) -> Document:
-    """`.form`: every input with its value, entities whole, secrets masked. Text that nobody has touched is empty."""
-    return {name: _seen(each, values.get(name), entities) for name, each in form.properties.items()}
+def form_of(form: UserInputs, values: Document, about: Mapping[str, EntityInput], entities: Entities) -> Document:
+    """`.form`: every input with its value, entities whole, secrets masked. Text that nobody has touched is empty.
+
+    `about` has what each input says about entities.
+    """
+    return {name: _seen(each, values.get(name), about.get(name), entities) for name, each in form.properties.items()}
 
 
-def _seen(each: Input, value: JsonValue, entities: Entities) -> JsonValue:
-    about = entity_input(each)
+def _seen(each: Input, value: JsonValue, about: EntityInput | None, entities: Entities) -> JsonValue:
     if value is None:
         return "" if each.type == "string" and about is None else None
     if each.encryption is not None:
@@ -118,20 +120,32 @@ def user_of(caller: Caller, entity: Document | None) -> Document:
     }
 
 
+def asks_about_entity(programs: Collection[str]) -> bool:
+    """Whether a program may see what `user_of` takes from the person's own entity.
+
+    What only names the person's other fields never does. Everything else that says `user` anywhere might.
+    """
+    return any("user" in _OF_THE_PERSON.sub("", program) for program in programs)
+
+
+_OF_THE_PERSON: Final = regex.compile(
+    r"\.user\.(?:userId|email|name|picture|mainRole|roles|teams|team|teamsIdentifiers|identifier|title)(?![A-Za-z0-9_])"
+)
+
+
 def _ends(value: JsonValue) -> JsonValue:
     if isinstance(value, list):
         return [{"identifier": one} for one in value]
     return None if value is None else {"identifier": value}
 
 
-def batches(form: UserInputs, programs: Mapping[str, str]) -> Iterator[list[str]]:
+def batches(form: UserInputs, order: Sequence[str], programs: Mapping[str, str]) -> Iterator[list[str]]:
     """The inputs with a computed default, as they are evaluated: those of one batch do not depend on each other.
 
-    An input comes after those in its `dependsOn`, and after earlier ones that its program names; in a circle, and
-    where nothing else is said, the declaration decides.
+    They come in the order of the inputs, and each after earlier ones that its program names.
     """
     batch: list[str] = []
-    for name in _ordered(form):
+    for name in order:
         if name not in programs:
             continue
         above = form.properties[name].depends_on or ()
@@ -147,7 +161,11 @@ def _names(program: str, name: str) -> bool:
     return bool(regex.search(rf"(?<!\w){regex.escape(name)}(?!\w)", program))
 
 
-def _ordered(form: UserInputs) -> Sequence[str]:
+def ordered(form: UserInputs) -> Sequence[str]:
+    """The inputs, each after those in its `dependsOn`.
+
+    In a circle, and where nothing else is said, the declaration decides.
+    """
     places = {name: place for place, name in enumerate(form.properties)}
     above = {name: _above(each, name, places) for name, each in form.properties.items()}
     below: dict[str, list[str]] = {name: [] for name in places}

@@ -15,7 +15,8 @@ from pydantic import JsonValue
 
 from domain.documents import Document
 from domain.errors import InvalidRequest
-from domain.form_parts import ABSENT, Absent, Misfit, Part, Settled, default_of, misplaced, parts_of, settled
+from domain.form_parts import ABSENT, Absent, Misfit, Part, Settled, settled
+from domain.form_plans import plan_of
 from domain.form_values import MOST_NAMED, EntityInput, Named, batches, entity_input, form_of
 from domain.inputs import UserInputs, violations, with_defaults
 from domain.jq import Evaluator, Failed, Nothing, Outcome, Overran, Value
@@ -110,18 +111,18 @@ async def evaluated(
         Unavailable: no process could be had to run the programs.
     """
     refuse_deep(sent)
-    defaults = {name: part for name, each in form.properties.items() if (part := default_of(name, each))}
-    parts = parts_of(form)
+    plan = plan_of(form)
     evaluation = _Evaluation(form, with_defaults(form, sent), around, evaluate, at, enforced)
-    unknown = misplaced(form, [*defaults.values(), *parts])
-    for path in islice(unknown, MAX_PROBLEMS):
+    for path in plan.misplaced[:MAX_PROBLEMS]:
         evaluation.fault(str(path[1]) if path[0] == "properties" else None, f"{json_path(path)} cannot be computed")
-    asked = {name: part for name, part in defaults.items() if to_show or name not in evaluation.values}
-    wanted = [part for part in parts if enforced or to_show or not part.is_of_dataset]
+    asked = {name: part for name, part in plan.defaults.items() if to_show or name not in evaluation.values}
+    wanted, unasked = list[Part](), list[Part]()
+    for part in plan.parts:
+        (wanted if enforced or to_show or not part.is_of_dataset else unasked).append(part)
     evaluation.programs = [part.program for part in (*asked.values(), *wanted)]
-    known = [(part, ABSENT) for name, part in defaults.items() if name not in asked]
+    known = [(part, ABSENT) for name, part in plan.defaults.items() if name not in asked]
     computed = [*known, *await evaluation.defaults(asked), *await evaluation.ask(wanted)]
-    whole = [*computed, *((part, part.fallback) for part in parts if part not in wanted)]
+    whole = [*computed, *((part, part.fallback) for part in unasked)]
     return await evaluation.result(settled(form, whole) if whole else form, sees_offers=enforced or to_show)
 
 
@@ -139,7 +140,8 @@ class _Evaluation:
     ) -> None:
         self.form, self.values, self.programs = form, values, list[str]()
         self._around, self._evaluate, self._at, self._enforced = around, evaluate, at, enforced
-        self._about = {name: about for name, each in form.properties.items() if (about := entity_input(each))}
+        self._plan = plan_of(form)
+        self._about = self._plan.entities
         self._seen: Document | None = None
         self._entities: dict[Named, Document | None] = {}
         self._faults: list[Fault] = []
@@ -152,7 +154,7 @@ class _Evaluation:
     async def defaults(self, parts: Mapping[str, Part]) -> list[tuple[Part, Settled]]:
         """The computed defaults, filled in where nothing was sent."""
         found: list[tuple[Part, Settled]] = []
-        for batch in batches(self.form, {name: part.program for name, part in parts.items()}):
+        for batch in batches(self.form, self._plan.order, {name: part.program for name, part in parts.items()}):
             for (part, value), name in zip(await self.ask([parts[name] for name in batch]), batch, strict=True):
                 found.append((part, value))
                 if value is not ABSENT and name not in self.values:
@@ -169,7 +171,7 @@ class _Evaluation:
         if self._seen is None:
             self._seen = await self._around.seen(self.programs)
         programs = list(dict.fromkeys(part.program for part in parts))
-        document = {"form": form_of(self.form, self.values, self._entities), **self._seen}
+        document = {"form": form_of(self.form, self.values, self._about, self._entities), **self._seen}
         outcomes = dict(zip(programs, await self._evaluate(programs, document, now=self._at), strict=True))
         return [(part, self._settled(part, outcomes[part.program])) for part in parts]
 
@@ -178,8 +180,8 @@ class _Evaluation:
         for name, text in islice(violations(form, self.values), MAX_PROBLEMS):
             self.fault(name, text)
         offers: dict[str, Query] = {}
-        for name, each in form.properties.items() if sees_offers else ():
-            about = entity_input(each)
+        for name in self._about if sees_offers else ():
+            about = entity_input(form.properties[name])
             if about is None or about.dataset is None:
                 continue
             try:

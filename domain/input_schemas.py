@@ -75,8 +75,11 @@ def definition_problem(definition: Mapping[str, JsonValue], at: str) -> str | No
     return None
 
 
-def problems(derived: Document, value: JsonValue, *, at: str, secret: bool = False) -> Iterator[str]:
-    """Each violation, as `<path> <problem>`. Of a secret value nothing shows, not even the names in it."""
+def problems(derived: Document | str, value: JsonValue, *, at: str, secret: bool = False) -> Iterator[str]:
+    """Each violation, as `<path> <problem>`. Of a secret value nothing shows, not even the names in it.
+
+    The schema may be given as the canonical text of it, by whoever asks often.
+    """
     try:
         check = validator(derived)
         if check.is_valid(value):
@@ -90,13 +93,13 @@ def problems(derived: Document, value: JsonValue, *, at: str, secret: bool = Fal
         yield from (f"{at}{shortened(pointer)}{text}" for text in _texts(error.kind, secret))
 
 
-def validator(derived: Document) -> Draft7Validator:
-    """The compiled schema. Small ones are kept, so that a form is compiled once.
+def validator(derived: Document | str) -> Draft7Validator:
+    """The compiled schema, of a document or its canonical text. Small ones are kept, so that a form is compiled once.
 
     Raises:
         ValidationError: it is no schema.
     """
-    text = canonical(derived)
+    text = derived if isinstance(derived, str) else canonical(derived)
     return _kept(text) if len(text) <= _CACHED_CHARACTERS else _compiled(text)
 
 

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import islice
 from typing import Annotated, Literal
 
 import regex
 from pydantic import AfterValidator, ConfigDict, JsonValue, model_validator
 
-from domain.documents import Document
+from domain.documents import Document, canonical
 from domain.encryption import ClientSide, Encryption, sealed_problem
 from domain.errors import InvalidInputs
 from domain.input_schemas import definition_problem, is_jq, problems, schema
@@ -104,6 +105,11 @@ class Input(Verbatim):
         inner = items.get("default") if isinstance(items, dict) else None
         return inner if isinstance(inner, list) else None
 
+    @cached_property
+    def schema_text(self) -> str:
+        """The schema of its values as canonical JSON, made once."""
+        return canonical(schema(self.document))
+
 
 class Title(Verbatim):
     """A heading between inputs."""
@@ -140,6 +146,12 @@ class UserInputs(Verbatim):
     def encrypted(self) -> dict[str, Encryption]:
         """The secret inputs, and how each is encrypted."""
         return {name: each.encryption for name, each in self.properties.items() if each.encryption is not None}
+
+    def with_parts(self, document: Document, **fields: object) -> "UserInputs":
+        """The form with other values of these fields, as they are in the document; nothing is examined again."""
+        changed = self.model_copy(update=fields)
+        changed._document = document
+        return changed
 
     @property
     def statically_required(self) -> set[str]:
@@ -271,5 +283,5 @@ def violations(form: UserInputs, filled: Document) -> Iterator[tuple[str, str]]:
             if problem := sealed_problem(filled[name], each.encryption):
                 yield name, f"/{name} {problem}"
         else:
-            found = problems(schema(each.document), filled[name], at=f"/{name}", secret=each.encryption is not None)
+            found = problems(each.schema_text, filled[name], at=f"/{name}", secret=each.encryption is not None)
             yield from ((name, text) for text in found)

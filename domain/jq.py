@@ -74,6 +74,9 @@ _LONGEST = 1_000
 """How many characters a program has at most that is looked at here: those that are known are kept."""
 _EXACT = 2**53
 """Up to here a number is the same to jq and to Python."""
+_MOST = 50_000
+"""How many values and characters a list or an object has at most that is copied here."""
+_DEEPEST = 50
 _CONSTANTS: dict[str, JsonValue] = {"true": True, "false": False, "null": None}
 _TRUE, _FALSE = Value(True), Value(False)
 
@@ -97,8 +100,9 @@ def followed(programs: Sequence[str], document: JsonValue) -> list[Outcome | Non
     """What jq would answer to each program that only follows a path, or compares what is there; None for the others.
 
     It spares the trip to a process for most templates and conditions. Operands are paths and literals. Whatever could
-    differ in the least is left to jq: lists and objects, fractions, large numbers, text that is no Unicode or has
-    escapes, and paths through what is no object.
+    differ in the least is left to jq: fractions, large numbers, text that is no Unicode or has escapes, paths through
+    what is no object, and comparisons of lists and objects. Of a path alone, a small list or object of plain values is
+    answered too, as a copy; a large one could be more than jq may take.
     """
     return [_answer(simple, document) if (simple := _parsed(program)) else None for program in programs]
 
@@ -125,9 +129,11 @@ def led_to(path: Path, document: JsonValue) -> Value | None:
 
 
 def _answer(simple: _Simple, document: JsonValue) -> Outcome | None:
+    if simple.right is None:
+        return _whole(simple.left, document)
     left = _value(simple.left, document)
-    if left is None or simple.right is None:
-        return left
+    if left is None:
+        return None
     right = _value(simple.right, document)
     if right is None:
         return None
@@ -139,13 +145,68 @@ def _answer(simple: _Simple, document: JsonValue) -> Outcome | None:
 def _value(operand: _Operand, document: JsonValue) -> Value | None:
     if isinstance(operand, Value):
         return operand
+    found = _end(operand, document)
+    return found if found is not None and _is_plain(found.value) else None
+
+
+def _whole(operand: _Operand, document: JsonValue) -> Value | None:
+    """The same; what is found may also be a list or an object."""
+    if isinstance(operand, Value):
+        return operand
+    found = _end(operand, document)
+    if found is None or _is_plain(found.value):
+        return found
+    if not isinstance(found.value, dict | list):
+        return None
+    try:
+        return Value(_Copy().of(found.value))
+    except _Unsure:
+        return None
+
+
+def _end(path: Path, document: JsonValue) -> Value | None:
+    """Whatever is at the end of the path; None where jq would say how it fails."""
     value = document
-    for key in operand:
+    for key in path:
         if isinstance(value, dict):
             value = value.get(key)
         elif value is not None:
             return None
-    return Value(value) if _is_plain(value) else None
+    return Value(value)
+
+
+class _Unsure(Exception):
+    """Only jq can tell what it answers."""
+
+
+class _Copy:
+    """One copy of a list or an object. What is found belongs to the document, and an answer of jq never does."""
+
+    def __init__(self) -> None:
+        self._left = _MOST
+
+    def of(self, value: JsonValue, depth: int = 0) -> JsonValue:
+        """The value, copied.
+
+        Raises:
+            _Unsure: something in it is not plain, or it is too large, or nests too deep.
+        """
+        self._left -= 1
+        if isinstance(value, str):
+            self._left -= len(value)
+        if self._left < 0 or depth > _DEEPEST:
+            raise _Unsure
+        if isinstance(value, dict):
+            return {self._key(key): self.of(one, depth + 1) for key, one in value.items()}
+        if isinstance(value, list):
+            return [self.of(one, depth + 1) for one in value]
+        if not _is_plain(value) or (isinstance(value, str) and "\0" in value):
+            raise _Unsure
+        return value
+
+    def _key(self, key: str) -> str:
+        self.of(key)
+        return key
 
 
 def _parsed(program: str) -> _Simple | None:

@@ -13,7 +13,7 @@ from domain.approvals import Gate, OnTimeLimit
 from domain.asking import Reason
 from domain.documents import Document, canonical
 from domain.runs import Run
-from domain.shapes import shortened
+from domain.shapes import one_line, shortened
 from domain.templating import MASK
 from domain.times import iso
 from domain.waiting import Patience
@@ -195,11 +195,12 @@ class Request:
 
 
 def _field(name: str, value: str) -> JsonValue:
-    return {"type": "mrkdwn", "text": f"*{name}*\n{_slack(value)}"}
+    return {"type": "mrkdwn", "text": f"*{name}*\n{_slack(value)}", "verbatim": True}
 
 
 def _section(text: str) -> JsonValue:
-    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+    # Verbatim: what people have written becomes no link, and mentions nobody.
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text, "verbatim": True}}
 
 
 def _cut(text: str) -> str:
@@ -218,5 +219,4 @@ def _shown(value: JsonValue) -> str:
 
 
 def _line(text: str) -> str:
-    """One short line without what could break out of it: line breaks, control characters, changes of direction."""
-    return shortened(" ".join("".join(c if c.isprintable() else " " for c in text).split()), _VALUE)
+    return one_line(text, _VALUE)

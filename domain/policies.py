@@ -35,7 +35,10 @@ _LONGEST: Final = 200
 """How much of a value, a condition or a reason is told."""
 _OF_THE_REQUESTER: Final = re.compile(r"\.trigger(?:\.by)?\.user\b")
 _OF_WHOM: Final = re.compile(
-    r"""\buser\b|\.\.|\.\[\s*["(.$]|getpath|\bpaths?\b|_entries|\bkeys(?:_unsorted)?\b|\bwalk\b|(?<!\.)\binputs?\b|tojson|tostring"""
+    r"""\buser\b|\.\.|\.\[\s*["(.$]|getpath|paths?\b|_entries|\bkeys(?:_unsorted)?\b|\bwalk\b|(?<!\.)\binputs?\b"""
+    r"""|tojson|tostring|tostream|recurse|@(?:text|json|html|uri|csv|tsv|sh|base\d+d?)\b|\\\(\s*\.\s*[|)]"""
+    # The values of everything that is seen, where a program begins with them.
+    r"""|^[\s(\[]*(?:\.\s*\|\s*)?(?:\.\s*\[\s*\]|(?:map|map_values|add|any|all|reduce|foreach|try|error)\b)"""
 )
 _ABOUT_WHO_ASKS: Final = ("$owned_by_team", "My Teams", "myTeamsDynamicFilter")
 
@@ -53,7 +56,7 @@ class Said:
     closed: bool = False
     """Whether it says no because a query failed."""
     overran: bool = False
-    """Whether a condition ran into a limit."""
+    """Whether a condition, or what a query is made of, ran into a limit."""
 
     @property
     def failed(self) -> dict[str, str]:
@@ -130,24 +133,31 @@ def context(user: User, entity: Document | None = None, **more: JsonValue) -> Do
 
 async def queries(
     policy: Policy, seen: Document, evaluate: Evaluator, *, at: datetime
-) -> tuple[dict[str, Query], dict[str, str]]:
-    """Its queries for this context; and by name, why others cannot be asked.
+) -> tuple[dict[str, Query], dict[str, str], bool]:
+    """Its queries for this context; by name, why others cannot be asked; and whether one of them ran into a limit.
 
     Raises:
         Unavailable: no process could be had to render them.
     """
     found: dict[str, Query] = {}
     failed: dict[str, str] = {}
-    for name, written in policy.queries.items():
+    overran = False
+    templates = {name: Template.parse(written) for name, written in policy.queries.items()}
+    # All in one trip; what names secrets is masked, as nothing here has any.
+    programs = list(dict.fromkeys(program for template in templates.values() for program in template.programs))
+    public = {name: value for name, value in seen.items() if name != "secrets"}
+    outcomes = dict(zip(programs, await evaluate(programs, public, now=at), strict=True)) if programs else {}
+    for name, template in templates.items():
         try:
-            rendering = await Template.parse(written).rendered(seen, evaluate, secrets=None, now=at)
+            rendering = template.render(outcomes, secret_outcomes=None)
             if rendering.warnings:
                 failed[name] = rendering.warnings[0]
             else:
                 found[name] = rules.parsed(rendering.value, dialect=rules.SEARCH)
         except (TemplateFault, InvalidRequest) as fault:
             failed[name] = str(fault)
-    return found, failed
+            overran = overran or (isinstance(fault, TemplateFault) and fault.overran)
+    return found, failed, overran
 
 
 def of_run(run: Run, action: Action, blueprint: Document | None, user: User) -> Document:
@@ -188,8 +198,11 @@ async def said(
     at: datetime,
     fail_closed: bool = False,
     secrets: Iterable[str] = (),
+    overran: bool = False,
 ) -> Said:
     """What the policy says, of what the queries have found (`{"entities": [...]}` by name) and why others failed.
+
+    `overran` is whether one of those ran into a limit.
 
     Raises:
         Unavailable: no process could be had to evaluate its conditions.
@@ -208,7 +221,7 @@ async def said(
         permits=not closed and any(value is True for value in values),
         emails=frozenset[str]() if closed else frozenset(_emails(values)),
         closed=closed,
-        overran=any(isinstance(one, Overran) for one in outcomes),
+        overran=overran or any(isinstance(one, Overran) for one in outcomes),
     )
 
 

@@ -119,6 +119,11 @@ def shortened(text: str, longest: int = _LONGEST) -> str:
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
+def one_line(text: str, longest: int = _LONGEST) -> str:
+    """One short line without what could break out of it: line breaks, control characters, changes of direction."""
+    return shortened(" ".join("".join(c if c.isprintable() else " " for c in text).split()), longest)
+
+
 def refused(faults: Faults, document: JsonValue) -> InvalidRequest:
     """The error that names every wrong field of the document by JSON path, and what is expected there."""
     named = dict.fromkeys(_named(fault, document) for fault in faults.errors(include_url=False, include_input=False))

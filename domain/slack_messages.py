@@ -3,11 +3,12 @@
 from typing import Literal
 from urllib.parse import parse_qs
 
+import regex
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from domain.approvals import Decision, Word
 from domain.chat import said_in_words, standing
-from domain.documents import Document, parse
+from domain.documents import Document, parse, refuse_unfaithful
 from domain.errors import InvalidRequest
 from domain.runs import Run, RunStatus
 from domain.shapes import refused, shortened
@@ -19,6 +20,13 @@ _BLOCK = "interlock_decision"
 _WORDS = {APPROVE: Word.APPROVE, DECLINE: Word.DECLINE}
 _MOST_FIELDS = 100
 _LONGEST_VALUE, _LONGEST_TEXT, _MOST_SAID = 2000, 3000, 20
+
+_REFERENCE = regex.compile(
+    r"<(?P<kind>[@#!])(?P<id>[^<>|]+)(?:\|(?P<name>[^<>|]*))?>"
+    r"|<(?P<link>[a-z][a-z0-9+.-]*:[^<>|\s]+)(?:\|(?P<label>[^<>|]*))?>"
+)
+_ENTITY = regex.compile(r"&(amp|lt|gt);")
+_ENTITIES = {"amp": "&", "lt": "<", "gt": ">"}
 
 
 class _Sent(BaseModel):
@@ -33,8 +41,14 @@ class SlashCommand(_Sent):
     user_id: str
     team_id: str | None = None
     text: str = ""
+    """As Slack sends it."""
     trigger_id: str
     response_url: str
+
+    @property
+    def command(self) -> str:
+        """What was written."""
+        return unescaped(self.text)
 
 
 class _User(_Sent):
@@ -73,6 +87,7 @@ def slash_command(body: bytes) -> SlashCommand:
         InvalidRequest: there is none.
     """
     fields: Document = {**_form(body)}
+    refuse_unfaithful(fields)
     try:
         return SlashCommand.model_validate(fields)
     except ValidationError as faults:
@@ -179,6 +194,29 @@ def escaped(text: str) -> str:
     Source: Slack, formatting of text: `&`, `<` and `>` have to be escaped.
     """
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def unescaped(text: str) -> str:
+    """What somebody wrote, of what Slack made of it; the very same where Slack has not escaped it.
+
+    >>> unescaped("a &lt; b &amp;&amp; <@U123|ada> <mailto:a@b.io|a@b.io> <https://x.io/?a=1&amp;b=2>")
+    'a < b && @ada a@b.io https://x.io/?a=1&b=2'
+    >>> unescaped("a < b && c &amp; d")
+    'a < b && c &amp; d'
+
+    Source: Slack, slash commands, "Escape channels, users, and links", and formatting of text.
+    """
+    rest = _ENTITY.sub("", _REFERENCE.sub("", text))
+    if any(mark in rest for mark in "<>&") or any("&" in _ENTITY.sub("", one[0]) for one in _REFERENCE.finditer(text)):
+        return text
+    return _ENTITY.sub(lambda found: _ENTITIES[found[1]], _REFERENCE.sub(_referred, text))
+
+
+def _referred(found: "regex.Match[str]") -> str:
+    if link := found["link"]:
+        return str(found["label"] or link.removeprefix("mailto:"))
+    name = str(found["name"] or found["id"]).removeprefix("@")
+    return f"{'#' if found['kind'] == '#' else '@'}{name}"
 
 
 def _plain(text: str) -> JsonValue:

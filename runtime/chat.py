@@ -117,13 +117,15 @@ class Chat:
         return self._http
 
     def _required(self, whom: str, *names: str) -> dict[str, str]:
-        given = {name: getattr(self._settings, name) for name in names}
-        if missing := [f"{PREFIX}{name}".upper() for name, value in given.items() if value is None]:
+        given = {name: _text(getattr(self._settings, name)) for name in names}
+        # A blank one is none: nothing is signed with it.
+        if missing := [f"{PREFIX}{name}".upper() for name, value in given.items() if not value]:
             raise NotConfigured(f"{whom} is not connected: {' and '.join(missing)} {_verb(missing)} not set")
-        return {
-            name: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-            for name, value in given.items()
-        }
+        return given
+
+
+def _text(value: SecretStr | str | None) -> str:
+    return (value.get_secret_value() if isinstance(value, SecretStr) else value or "").strip()
 
 
 def _verb(names: list[str]) -> str:

@@ -19,7 +19,7 @@ from domain.runs import Run, RunStatus
 from domain.waiting import Patience
 from runtime.settings import Settings
 from runtime.temporal import search_attributes
-from store import runs
+from store import runs, wakes
 from store.database import Database
 from workflows.action_run import ActionRun
 from workflows.calls import ActionRunInput
@@ -48,6 +48,8 @@ class RunDriver:
         self._eager = eager
         self._under_way: set[asyncio.Task[bool]] = set()
         self._told: defaultdict[tuple[runs.Pending, RunStatus], list[str]] = defaultdict(list)
+        self._woken: dict[str, Run] = {}
+        """Runs that have not ended, as their workflows were told of them: they may be woken for something else next."""
         self._paused_until = 0.0
         self._noting: asyncio.Task[None] | None = None
 
@@ -116,9 +118,11 @@ class RunDriver:
             if not (isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT):
                 self._paused_until = time.monotonic() + _PAUSE_SECONDS
             return False
-        if what == "start" or run.status is not RunStatus.WAITING_FOR_APPROVAL:
+        if what == "start" or run.status.is_terminal:
             self._told[what, run.status].append(run.id)
-        return True  # who waits is woken for more than another status, so its workflow notes itself what it knows
+        else:
+            self._woken[run.id] = run
+        return True
 
     async def _try(self, call: Coroutine[Any, Any, bool]) -> None:
         if len(self._under_way) >= _MOST_UNDER_WAY or time.monotonic() < self._paused_until:
@@ -140,12 +144,15 @@ class RunDriver:
     async def _note(self) -> None:
         """Note in SQL what has been told since the last time; many runs in one transaction."""
         told, self._told = self._told, defaultdict(list)
-        if not told:
+        woken, self._woken = self._woken, {}
+        if not told and not woken:
             return
         try:
             async with self._database.write() as session:
                 for (what, status), run_ids in told.items():
                     await runs.told(session, run_ids, what, status)
+                if woken:
+                    await wakes.heard(session, list(woken.values()))
         except Unavailable:
             pass  # it will be told again, without harm
 

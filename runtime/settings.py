@@ -3,7 +3,6 @@
 Where Temporal is, is not here: the standard `TEMPORAL_*` variables say it (`runtime/temporal.py`).
 """
 
-from base64 import b64decode
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -26,8 +25,23 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from domain.smtp import SmtpServer, mailbox
 from runtime import keys
+from runtime.kafka_settings import KafkaSettings
+from runtime.setting_types import (
+    Duration,
+    MasterKey,
+    Port,
+    Positive,
+    PrivateKey,
+    Retention,
+    WebAddress,
+    Words,
+    base64,
+    sender,
+    smtp,
+    web_address,
+    words,
+)
 
 PREFIX = "INTERLOCK_"
 KEY_FILE = "secret.key"
@@ -45,60 +59,7 @@ class InvalidSettings(Exception):
     """Some variable is missing or wrong; the message names each and repeats no value."""
 
 
-def _words(value: Any) -> Any:
-    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
-
-
-def _seconds(value: Any) -> Any:
-    return float(value) if isinstance(value, str) and value.replace(".", "", 1).isdigit() else value
-
-
-def _long_enough(key: SecretStr) -> SecretStr:
-    if len(key.get_secret_value()) < keys.SHORTEST:
-        raise ValueError(f"must have at least {keys.SHORTEST} characters")
-    return key
-
-
-def _smtp(url: SecretStr) -> SecretStr:
-    SmtpServer.parse(url.get_secret_value())
-    return url
-
-
-def _mailbox(text: str) -> str:
-    mailbox(text)
-    return text
-
-
-def _base64(token: SecretStr) -> SecretStr:
-    try:
-        decoded = b64decode(token.get_secret_value(), validate=True)
-    except ValueError:
-        decoded = b""
-    if not decoded:
-        raise ValueError("must be base64")
-    return token
-
-
-def _web_address(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
-        raise ValueError("must start with http:// or https://")
-    return url.rstrip("/")
-
-
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
-"""Separated by commas in the environment."""
-MasterKey = Annotated[SecretStr, AfterValidator(_long_enough)]
-Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
-"""ISO 8601 (`PT30S`) or seconds in the environment."""
-Retention = Annotated[Duration, Field(le=timedelta(days=36500))]
-"""A duration of at most a hundred years, which every calendar can go back."""
-WebAddress = Annotated[str, AfterValidator(_web_address)]
-"""Without a slash at the end."""
-Port = Annotated[int, Field(ge=0, le=65535)]
-Positive = Annotated[int, Field(gt=0)]
-
-
-class Settings(BaseSettings):
+class Settings(KafkaSettings):
     """The settings of every process. Each is the variable of the same name after `INTERLOCK_`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
@@ -123,7 +84,7 @@ class Settings(BaseSettings):
     secret_key: MasterKey | None = None
     """The master key all others derive from, at least 32 characters. `interlock dev` makes its own."""
 
-    previous_secret_keys: Annotated[tuple[MasterKey, ...], NoDecode, BeforeValidator(_words)] = ()
+    previous_secret_keys: Annotated[tuple[MasterKey, ...], NoDecode, BeforeValidator(words)] = ()
     """Master keys of before: they still open what they closed, and close nothing new."""
 
     task_queue: str = Field(default="interlock", min_length=1)
@@ -159,10 +120,49 @@ class Settings(BaseSettings):
     own_api_aliases: Words = ()
     """Other addresses under which backends know our own API, e.g. `https://api.example.com`."""
 
-    smtp_url: Annotated[SecretStr, AfterValidator(_smtp)] | None = None
+    github_api_url: WebAddress = "https://api.github.com"
+    """Where GitHub's API is; of an Enterprise Server, `https://<host>/api/v3`."""
+
+    github_token_secret: str = "GITHUB_TOKEN"  # noqa: S105 - a name
+    """The organization secret that has GitHub's token. It is used before the next three."""
+
+    github_token: SecretStr | None = None
+    """A token for GitHub."""
+
+    github_app_id: str | None = None
+    """The GitHub App that dispatches workflows."""
+
+    github_app_private_key: PrivateKey | None = None
+    """Its private key: PEM, or the path of a file."""
+
+    github_webhook_secret: SecretStr | None = None
+    """What GitHub signs its webhooks with. Its door needs it."""
+
+    gitlab_url: WebAddress = "https://gitlab.com"
+    """Where GitLab is."""
+
+    gitlab_token: SecretStr | None = None
+    """A token for GitLab; the organization secret `GITLAB_TOKEN` is used before it."""
+
+    gitlab_webhook_secret: SecretStr | None = None
+    """What GitLab's webhooks carry. Its door needs it."""
+
+    azure_devops_url: WebAddress = "https://dev.azure.com"
+    """Where Azure DevOps is."""
+
+    azure_devops_token: SecretStr | None = None
+    """A token for Azure DevOps; the organization secret `AZURE_DEVOPS_TOKEN` is used before it."""
+
+    azure_devops_webhook_secret: SecretStr | None = None
+    """What incoming webhooks of Azure DevOps check our signature with."""
+
+    azure_devops_signature: Literal["sha1=hex", "hex"] = "sha1=hex"
+    """How that signature is written."""
+
+    smtp_url: Annotated[SecretStr, AfterValidator(smtp)] | None = None
     """The SMTP server that takes our emails, `smtp://user:password@host:587`. Without one there are no emails."""
 
-    smtp_from: Annotated[str, AfterValidator(_mailbox)] | None = Field(default=None, validate_default=True)
+    smtp_from: Annotated[str, AfterValidator(sender)] | None = Field(default=None, validate_default=True)
     """Who emails are from, e.g. `Interlock <interlock@example.com>`."""
 
     slack_signing_secret: SecretStr | None = None
@@ -177,7 +177,7 @@ class Settings(BaseSettings):
     slack_api_url: WebAddress = "https://slack.com/api"
     """Where Slack's API is. Somewhere else than slack.com, answers go nowhere else, either."""
 
-    teams_security_token: Annotated[SecretStr, AfterValidator(_base64)] | None = None
+    teams_security_token: Annotated[SecretStr, AfterValidator(base64)] | None = None
     """What the outgoing webhook of Microsoft Teams signs with. Its door needs it and the next three."""
 
     teams_tenant_id: str | None = None
@@ -285,7 +285,7 @@ class Settings(BaseSettings):
     @field_validator("public_url")
     @classmethod
     def _bare(cls, value: str) -> str:
-        return _web_address(value)
+        return web_address(value)
 
     @field_validator("database_url")
     @classmethod
@@ -329,6 +329,8 @@ def _sentences(problem: ValidationError) -> list[str]:
     # Without the value: it may be a secret.
     told = {}
     for error in problem.errors(include_url=False, include_context=False, include_input=False):
+        if error["type"] == "default_factory_not_called":  # nothing is wrong with it but what it is made of
+            continue
         message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
         told[f"{PREFIX}{error['loc'][0]}".upper()] = message[0].lower() + message[1:]
     return [f"{name} is wrong: it {message}" for name, message in told.items()]

@@ -97,8 +97,8 @@ class Slack:
         self._known.put(user_id, email)
         return email
 
-    async def tell(self, response_url: str, message: Document) -> None:
-        """Send what is to be read where the request came from; when Slack does not take it, only the log tells.
+    async def tell(self, response_url: str, message: Document) -> bool:
+        """Send what is to be read where the request came from; whether Slack takes it. If not, the log tells why.
 
         Raises:
             InvalidRequest: the address is none of Slack's.
@@ -121,9 +121,10 @@ class Slack:
             status: int = await attempts(once)
         except Unavailable as fault:
             log.warning("slack did not take an answer", extra={"cause": str(fault)})
-        else:
-            if status != 200:
-                log.warning("slack did not take an answer", extra={"cause": f"status {status}"})
+            return False
+        if status != 200:
+            log.warning("slack did not take an answer", extra={"cause": f"status {status}"})
+        return status == 200
 
     async def _workspace(self) -> str:
         if self._team_id is None:

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 MOST_JUDGED: Final = 200
 """How many people a policy is asked about one by one: each costs its queries and a trip to a jq process."""
 _OVERRUNS: Final = 3
-"""For how many of them its conditions may run into a limit, before the others are not asked about."""
+"""For how many of them its queries or conditions may run into a limit, before the others are not asked about."""
 
 
 @dataclass(frozen=True)

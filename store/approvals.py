@@ -20,6 +20,14 @@ from store.fingerprints import Fingerprints
 from store.tables import DecisionRow
 
 
+class Outdated(Exception):
+    """A message says nothing any more, because the person has said `last` since, or just that."""
+
+    def __init__(self, last: Decision) -> None:
+        super().__init__(f"{last.name} has spoken since")
+        self.last = last
+
+
 async def speak(
     database: Database,
     policies: Policies,
@@ -55,6 +63,7 @@ async def speak(
         Forbidden: the caller may not decide; says which lists were looked at, or what the policy said.
         RunNotWaitingForApproval: nobody is asked (any more); the decision is not recorded.
         RequestChanged: something else would be sent than was expected; the decision is not recorded.
+        Outdated: it is a message, and not younger than the caller's last word; it is not recorded.
         Unavailable: no process could be had to ask the policy, or to render what would be sent.
     """
     while True:
@@ -87,9 +96,14 @@ async def decide(
     Raises:
         NotFound: there is no such run.
         RunNotWaitingForApproval: nobody is asked (any more); the decision is not recorded.
+        Outdated: it is a message, and not younger than the person's last word; it is not recorded.
     """
-    require_waiting((await runs.locked(session, run_id)).run)
-    others = [one for one in await decisions(session, run_id) if one.user_id != decision.user_id]
+    row = await runs.locked(session, run_id)
+    known = await decisions(session, run_id)
+    if last := next((one for one in known if one.user_id == decision.user_id and decision.outdated_by(one)), None):
+        raise Outdated(last)
+    require_waiting(row.run)
+    others = [one for one in known if one.user_id != decision.user_id]
     void = await _make_void(session, run_id, others, request=decision.request, at=decision.at)
     said = [*others, decision]
 

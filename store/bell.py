@@ -1,4 +1,4 @@
-"""A bell: whoever has work for the relay rings, in this process or, on PostgreSQL, in any other."""
+"""Bells: whoever has work for others rings, in this process or, on PostgreSQL, in any other."""
 
 import asyncio
 import contextlib
@@ -13,6 +13,7 @@ from sqlalchemy.engine import make_url
 log = logging.getLogger(__name__)
 
 CHANNEL = "interlock_pending"
+CLAIMS = "interlock_claims"
 _RETRY_SECONDS = 5.0
 
 
@@ -57,12 +58,12 @@ class Bell:
 
 
 @contextlib.asynccontextmanager
-async def across_processes(url: str, bell: Bell) -> AsyncIterator[None]:
+async def across_processes(url: str, bell: Bell, channel: str = CHANNEL) -> AsyncIterator[None]:
     """While in it, the bell also rings when other processes ring theirs. On SQLite they are not heard."""
     if url.startswith("sqlite"):
         yield
         return
-    task = asyncio.create_task(_hear(url, bell))
+    task = asyncio.create_task(_hear(url, bell, channel))
     try:
         yield
     finally:
@@ -71,7 +72,7 @@ async def across_processes(url: str, bell: Bell) -> AsyncIterator[None]:
             await task
 
 
-async def _hear(url: str, bell: Bell) -> None:
+async def _hear(url: str, bell: Bell, channel: str) -> None:
     address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
     def heard(*_: Any) -> None:
@@ -82,12 +83,12 @@ async def _hear(url: str, bell: Bell) -> None:
             connection = await asyncpg.connect(address, timeout=5)
             try:
                 lost = _loss(connection)
-                await connection.add_listener(CHANNEL, heard)
+                await connection.add_listener(channel, heard)
                 await lost.wait()
             finally:
                 await connection.close(timeout=1)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            # The relay looks from time to time anyway: it only takes longer.
+            # Whoever waits for it looks from time to time anyway: it only takes longer.
             log.warning("nobody is heard ringing", extra={"cause": type(error).__name__})
         await asyncio.sleep(_RETRY_SECONDS)
 

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 ONLY_READS = "only_reads"
 """In the `info` of sessions that write nothing: what was read there may be remembered as long as they last."""
 
+RINGS_CLAIMS = "rings_claims"
+"""In the `info` of sessions that leave a run to be claimed."""
+
 _NO_SUCH_CHARACTER = "22021"
 _TOO_LONG = "54000"
 _CONFLICTS = ("40001", "40P01")
@@ -69,6 +72,8 @@ class Database:
         self.is_sqlite = url.startswith("sqlite")
         self.bell = Bell()
         """Rings when a change was committed that automations have to be asked about."""
+        self.claims = Bell()
+        """Rings when a run was committed that somebody has to claim."""
         self._sessions = sessions(url)
 
     async def __aenter__(self) -> Self:
@@ -103,6 +108,8 @@ class Database:
                 yield session
             if session.info.get("rings"):
                 self.bell.ring()
+            if session.info.get(RINGS_CLAIMS):
+                self.claims.ring()
 
     async def transact(self, work: Callable[[AsyncSession], Awaitable[_Result]]) -> _Result:
         """What `work` makes of a transaction; it is done again when another one was in its way.

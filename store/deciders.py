@@ -7,10 +7,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.actions import Action
 from domain.approvals import Gate
-from domain.deciders import Standing, own_say, refusal, standing
+from domain.deciders import Standing, own_say, refusal, requesters, standing
 from domain.errors import RunNotWaitingForApproval
 from domain.permissions import Answer, Denied, Permissions
-from domain.runs import Run, RunStatus
+from domain.runs import Run, RunStatus, Source
 from domain.users import Caller, User
 from store import actions, runs, users
 from store.action_policies import Policies
@@ -64,7 +64,8 @@ async def judged(
         return own_say(permissions, run, one, said)
 
     if caller.user is None:
-        own, user = own_say(permissions, run, caller), None
+        behind = await instigators(session, caller.run_id) if caller.run_id else ()
+        own, user = own_say(permissions, run, caller, behind=behind), None
     else:
         user = await users.get(session, caller.user.id)
         own = await may(user)
@@ -73,6 +74,20 @@ async def judged(
     lenders = [await users.get(session, by) for by in (run.interlock.gate or Gate()).left_to(caller.id)]
     behalf = [(lender, await may(lender)) for lender in lenders if lender is not None]
     return Judged(run, action, found.action_id, permissions, standing(user, own, behalf))
+
+
+async def instigators(session: AsyncSession, run_id: str) -> tuple[str, ...]:
+    """The ids of everybody who asked for the run, or for one whose backend asked for it, and so on.
+
+    Nobody asked for what an automation does: whoever made the change that started it may not even know.
+    """
+    found: dict[str, None] = {}
+    run: Run | None = (await runs.find(session, run_id)).run
+    while run is not None and run.source is not Source.AUTOMATION:
+        found |= dict.fromkeys(sorted(requesters(run)))
+        causes = run.interlock.causes
+        run = (await runs.find(session, causes[-1].run)).run if causes else None
+    return tuple(found)
 
 
 def require_waiting(run: Run) -> None:

@@ -64,5 +64,5 @@ class Fingerprints:
                 contexts.of_run(run, action), self.evaluate, secrets=None, now=run.created_at
             )
         except TemplateFault as fault:
-            return None, str(fault)
+            return None, str(masked(str(fault), sealed(run, action)))  # it may quote what it was given
         return masked(rendering.value, sealed(run, action)), None

@@ -29,7 +29,7 @@ _TOLD = (Happening.CREATE, Happening.UPDATE, Happening.DELETE, Happening.TIMER_E
 """What is sent to destinations: all that the contract has."""
 _DESTINATION = table(BlueprintRow).c.document[("document", "changelogDestination")]
 _DESTINATIONS = sa.select(table(BlueprintRow).c.identifier, _DESTINATION).where(
-    table(BlueprintRow).c.document[("document", "changelogDestination", "type")].as_string() == "WEBHOOK"
+    table(BlueprintRow).c.document[("document", "changelogDestination", "type")].as_string().in_(("KAFKA", "WEBHOOK"))
 )
 
 
@@ -53,7 +53,7 @@ class Listening:
     conditions: Mapping[str, JsonValue]
     """Of each of them, by the id of its action."""
     destinations: Mapping[str, Document]
-    """The `changelogDestination` of each blueprint that has an address which we call ourselves."""
+    """The `changelogDestination` of each blueprint that has one."""
     _by_value: dict[Key, ConditionIndex[Listener]] = field(default_factory=dict, compare=False)
 
     def possible(self, key: Key, event: Document) -> Sequence[Listener]:
@@ -68,11 +68,12 @@ class Listening:
         """Whether anybody has to be asked, or told, about such a change."""
         return key in self.by_key or self._tells(*key)
 
-    def delivers(self, change: Document) -> bool:
-        """Whether the change goes to the destination of its blueprint."""
+    def destination(self, change: Document) -> Document | None:
+        """Where the change goes to; None: it is none that is told, or its blueprint has no destination."""
         context = change["context"]
-        blueprint = context.get("blueprint") if isinstance(context, dict) else None
-        return self._tells(str(change["resourceType"]), str(change["action"]), str(blueprint))
+        blueprint = str(context.get("blueprint")) if isinstance(context, dict) else ""
+        told = self._tells(str(change["resourceType"]), str(change["action"]), blueprint)
+        return self.destinations[blueprint] if told else None
 
     def _tells(self, kind: str, happening: str, of: str) -> bool:
         return kind == "entity" and of in self.destinations and happening in _TOLD
@@ -121,9 +122,5 @@ async def _read(session: AsyncSession, number: int) -> Listening:
         conditions[action_id] = trigger.get("condition")
         for key in keys_of_event(trigger["event"]):
             by_key[key].append(by_action[action_id])
-    destinations = {
-        blueprint: destination
-        for blueprint, destination in (await execute(session, _DESTINATIONS, {})).all()
-        if destination.get("agent") is not True
-    }
+    destinations = {name: where for name, where in (await execute(session, _DESTINATIONS, {})).all() if where}
     return Listening(number, dict(by_key), by_action, conditions, destinations)

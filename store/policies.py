@@ -41,7 +41,7 @@ async def said(
     Raises:
         Unavailable: no process could be had to run its templates and conditions.
     """
-    asked, failed = await policies.queries(policy, seen, evaluate, at=at)
+    asked, failed, overran = await policies.queries(policy, seen, evaluate, at=at)
     if asked:
         known = (await definitions.current(session)).all
         for name, query in list(asked.items()):
@@ -61,7 +61,7 @@ async def said(
         entities = await shown.documents(session, [one.entity for one in page.found], evaluate=evaluate, at=at)
         results[name] = {"entities": list[JsonValue](entities)}
     answer = await policies.said(
-        policy, seen, results, failed, evaluate, at=at, fail_closed=fail_closed, secrets=secrets
+        policy, seen, results, failed, evaluate, at=at, fail_closed=fail_closed, secrets=secrets, overran=overran
     )
     for name, why in failed.items():
         log.warning("a query of a policy failed", extra={"query": name, "cause": why[:200]})

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal, cast
 
 import sqlalchemy as sa
-from sqlalchemy import CursorResult, and_, bindparam, insert, or_, true
+from sqlalchemy import CursorResult, bindparam, insert
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -21,14 +21,14 @@ from domain.runs import LogLine, Run, RunStatus
 from store import changes
 from store.columns import table
 from store.database import execute
-from store.run_visibility import Viewer, visible_to
 from store.tables import ActionRow, RunLogRow, RunRow
 
 Pending = Literal["start", "wake"]
 
 # Statements of every run are made once, with parameters: making one costs as much as running it.
 _RUNS, _ACTIONS = table(RunRow).c, table(ActionRow).c
-_GIVEN = [column for column in _RUNS if column.name != "restricted"]
+_LATER = {"restricted", "invoked_at", "claim_queue", "claimed_until", "look_up_at"}
+_GIVEN = [column for column in _RUNS if column.name not in _LATER]
 _INSERT = insert(table(RunRow)).from_select(
     [*(column.name for column in _GIVEN), "restricted"],
     sa.select(*(bindparam(column.name, type_=column.type) for column in _GIVEN), _ACTIONS.restricted)
@@ -37,16 +37,34 @@ _INSERT = insert(table(RunRow)).from_select(
 )
 """Who may see a run is for its action to say, as it is when the transaction ends."""
 _FIND = (
-    sa.select(_RUNS.document, _RUNS.action_id, _RUNS.restricted, _RUNS.delivered, _ACTIONS.id)
+    sa.select(
+        _RUNS.document,
+        _ACTIONS.id,
+        _RUNS.claim_queue,
+        _RUNS.claimed_until,
+        _RUNS.action_id,
+        _RUNS.restricted,
+        _RUNS.delivered,
+    )
     .join_from(table(RunRow), table(ActionRow), _ACTIONS.id == _RUNS.action_id, isouter=True)
     .where(_RUNS.id == bindparam("this"))
 )
 _LOCK = (
-    sa.select(_RUNS.document, _RUNS.revision, _RUNS.pending, _RUNS.pending_since, _RUNS.delivered)
+    sa.select(
+        _RUNS.document,
+        _RUNS.revision,
+        _RUNS.pending,
+        _RUNS.pending_since,
+        _RUNS.delivered,
+        _RUNS.claim_queue,
+        _RUNS.claimed_until,
+    )
     .where(_RUNS.id == bindparam("this"))
     .with_for_update()
 )
 _UPDATE = update(table(RunRow)).where(_RUNS.id == bindparam("this"))
+_ENDED = dict.fromkeys(("claim_queue", "claimed_until", "look_up_at"))
+"""What is forgotten when a run ends: nobody claims it any more, and nobody is asked about it."""
 
 
 @dataclass(frozen=True)
@@ -59,22 +77,6 @@ class Request:
 
 class KeyTaken(Exception):
     """Another request with the same idempotency key was faster."""
-
-
-@dataclass(frozen=True)
-class Filters:
-    """Which runs to list; all that are set must hold."""
-
-    entity: str | None = None
-    blueprint: str | None = None
-    action: str | None = None
-    active: bool | None = None
-    user_ids: tuple[str, ...] | None = None
-    sources: tuple[str, ...] | None = None
-    external_run_id: str | None = None
-    limit: int = 50
-    viewer: Viewer | None = None
-    """Only runs this person may see. None sees all."""
 
 
 async def create(
@@ -145,8 +147,8 @@ async def find(session: AsyncSession, run_id: str) -> Found:
     found = (await execute(session, _FIND, {"this": run_id})).first()
     if found is None:
         raise NotFound("Run", run_id)
-    document, action_id, restricted, delivered, existing = found
-    return Found(_run(document, deleted=existing is None), action_id, restricted, delivered)
+    *stored, action_id, restricted, delivered = found
+    return Found(as_run(*stored), action_id, restricted, delivered)
 
 
 async def explanation(session: AsyncSession, run_id: str) -> Explanation:
@@ -206,31 +208,10 @@ async def change(
         "pending_since": since,
         "delivered": row.delivered or delivered,
     }
+    if after.status.is_terminal:
+        values |= _ENDED
     await execute(session, _UPDATE, values | _columns(after, document))
-    return before, after
-
-
-async def listed(session: AsyncSession, filters: Filters) -> list[Run]:
-    """The runs that pass every filter, newest first."""
-    of_action = select(ActionRow.id).where(ActionRow.identifier == filters.action)
-    conditions = [
-        filters.entity is None or col(RunRow.entity) == filters.entity,
-        filters.blueprint is None or col(RunRow.blueprint) == filters.blueprint,
-        filters.action is None or or_(col(RunRow.action) == filters.action, col(RunRow.action_id).in_(of_action)),
-        not filters.active or col(RunRow.status).in_([status for status in RunStatus if not status.is_terminal]),
-        filters.user_ids is None or col(RunRow.created_by).in_(filters.user_ids),
-        filters.sources is None or col(RunRow.source).in_(filters.sources),
-        filters.external_run_id is None or col(RunRow.external_run_id) == filters.external_run_id,
-        filters.viewer is None or visible_to(filters.viewer),
-    ]
-    rows = await session.exec(
-        select(RunRow.document, ActionRow.id)
-        .join(ActionRow, col(ActionRow.id) == col(RunRow.action_id), isouter=True)
-        .where(and_(true(), *(condition for condition in conditions if condition is not True)))
-        .order_by(col(RunRow.created_at).desc(), col(RunRow.id))
-        .limit(filters.limit)
-    )
-    return [_run(cast(Document, document), deleted=action is None) for document, action in rows]
+    return before, as_claimed(after, row.claim_queue, row.claimed_until)
 
 
 async def waiting_for(session: AsyncSession, action_id: str) -> Sequence[str]:
@@ -326,6 +307,8 @@ class Locked:
     pending: str | None
     pending_since: datetime | None
     delivered: bool
+    claim_queue: str | None
+    claimed_until: datetime | None
 
 
 async def locked(session: AsyncSession, run_id: str) -> Locked:
@@ -344,6 +327,16 @@ def _columns(run: Run, document: Document) -> dict[str, Any]:
     return {"status": run.status, "external_run_id": run.external_run_id, "document": document}
 
 
-def _run(document: Document, *, deleted: bool) -> Run:
+def as_run(document: Document, action: str | None, queue: str | None, claimed_until: datetime | None) -> Run:
+    """The run as its row has it; `action` is None when its action was deleted, `queue` when nobody has to claim it."""
     run = Run.model_validate(document)
-    return run.model_copy(update={"action": run.action.model_copy(update={"deleted": True})}) if deleted else run
+    if action is None:
+        run = run.model_copy(update={"action": run.action.model_copy(update={"deleted": True})})
+    return as_claimed(run, queue, claimed_until)
+
+
+def as_claimed(run: Run, queue: str | None, until: datetime | None) -> Run:
+    """The run with what is kept beside its document: whether somebody has to claim it, and has."""
+    if queue is None or run.status.is_terminal:
+        return run
+    return run.model_copy(update={"pending_execution": True, "claimed_until": until})

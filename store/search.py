@@ -19,11 +19,12 @@ from domain.matching import Operands, looking_at
 from domain.meta_names import with_dollars
 from domain.people_entities import identifier_of
 from domain.query_parts import asks_caller, blueprints_of, is_about, leaves, properties_of
-from domain.rule_values import Query, RelationEnd, Rule, ScorecardResult
+from domain.rule_values import Comparison, PathMatch, Property, Query, Related, RelationEnd, Rule, ScorecardResult
 from domain.users import Caller
 from store import entities
 from store.catalog_tables import EntityRelationRow, ScorecardResultRow
 from store.columns import table
+from store.database import execute
 from store.definitions import current
 from store.derived import Completing
 from store.entities import Stored
@@ -44,6 +45,9 @@ _UNITED: Final = 100
 
 _READ: Final = 100
 """How many entities more than there may be on a page are rather read and looked at than selected by SQL."""
+
+_IN_PLACE: Final = 100
+"""Up to how many entities are read by their ids without a trip to a thread."""
 
 _QUICK: Final = 100
 """Up to how many rules SQL is made of in place."""
@@ -88,6 +92,10 @@ class Search:
     _wanted: Callable[[str], bool]
     _asks_scorecards: bool
     _asks_titles: bool
+    _walks: bool
+    """Whether it follows relations from entity to entity."""
+    _by_key: bool = False
+    """Whether only few entities are read, each by its id: that is done in place."""
 
     async def page(self, session: AsyncSession, *, after: Place | None = None, limit: int = AT_ONCE) -> Page:
         """The first entities that it finds, or the first after a place."""
@@ -96,7 +104,8 @@ class Search:
             return Page((), None)
         if few is not None and len(few) <= limit + _READ and self._by_document is not None:
             # SQL would look up everything else that has a frequent value, to compare these few with it.
-            among_few = replace(self, _node=self._by_document(), _by_document=None)
+            by_key = not self._walks and len(few) <= _IN_PLACE
+            among_few = replace(self, _node=self._by_document(), _by_document=None, _by_key=by_key)
             return await among_few._paged(session, after, limit, few)
         return await self._paged(session, after, limit, few)
 
@@ -105,7 +114,8 @@ class Search:
         here = after
         size = max(AT_ONCE, limit) if has_open(self._node) else limit
         while len(found) <= limit:
-            rows = await _all(session, self.statement(after_place(here), size + 1, few))
+            statement = self.statement(after_place(here), size + 1, few)
+            rows = (await execute(session, statement, {})).all() if self._by_key else await _all(session, statement)
             found += await self._confirmed(session, rows)
             if len(rows) <= size:
                 break
@@ -162,9 +172,11 @@ class Search:
         stored = [Stored(row[0], Entity.model_validate(row[1])) for row in rows]
         if not has_open(self._node):
             return stored
-        places = {id(part): number for number, part in enumerate(self._parts)}
-        known = [{part: bool(row[2 + number]) for part, number in places.items()} for row in rows]
-        truths = [_truth(self._node, each) for each in known]
+        places = [id(part) for part in self._parts]
+        known = [dict(zip(places, map(bool, row[2:]), strict=True)) for row in rows]
+        # Most rows know the same, and what that says of the whole is found out once.
+        said = {tuple(each.values()): _truth(self._node, each) for each in known}
+        truths = [said[tuple(each.values())] for each in known]
         doubtful = [number for number, truth in enumerate(truths) if truth is None]
         whole = await self._completed(session, [stored[number] for number in doubtful])
         around = replace(self._around, names=await self._named(session, [stored[number] for number in doubtful]))
@@ -242,13 +254,21 @@ async def prepared(
         _wanted=wanted_names,
         _asks_scorecards=any(is_about(ScorecardResult, rule) for rule in rules),
         _asks_titles=any(is_about(RelationEnd, rule) for rule in rules),
+        _walks=any(isinstance(rule, Related | PathMatch) for rule in rules),
     )
-    statement = search.statement(sa.true(), AT_ONCE)
-    if len(rules) <= _QUICK:
-        refuse_large(statement)
-    else:
-        await asyncio.to_thread(refuse_large, statement)
+    if len(rules) > _QUICK:
+        await asyncio.to_thread(refuse_large, search.statement(sa.true(), AT_ONCE))
+    elif not all(map(_is_short, rules)):
+        refuse_large(search.statement(sa.true(), AT_ONCE))
     return search
+
+
+def _is_short(rule: Rule) -> bool:
+    """Whether the rule compares one property with one plain value: a hundred of those make no large statement."""
+    match rule:
+        case Comparison(subject=Property(), value=None | bool() | int() | float() | str()):
+            return True
+    return False
 
 
 @dataclass(frozen=True)

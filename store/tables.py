@@ -104,6 +104,8 @@ class RunRow(SQLModel, table=True):
             postgresql_where=text("pending IS NOT NULL"),
         ),
         Index("ix_runs_waiting", "action_id", "status"),
+        Index("ix_runs_claims", "claim_queue", "created_at", "id", **only("claim_queue IS NOT NULL")),
+        Index("ix_runs_look_ups", "look_up_at", **only("look_up_at IS NOT NULL")),
     )
 
     id: str = Field(primary_key=True)
@@ -121,6 +123,14 @@ class RunRow(SQLModel, table=True):
     created_at: datetime = Field(sa_column=Column(Moment(), nullable=False))
     delivered: bool = False
     """Whether its backend has accepted it and works on it."""
+    invoked_at: datetime | None = Field(default=None, sa_column=Column(Moment(), nullable=True))
+    """When it had."""
+    claim_queue: str | None = None
+    """Who has to claim it, and of which type: `<type>:<installation id>`. None: it waits for nobody (any more)."""
+    claimed_until: datetime | None = Field(default=None, sa_column=Column(Moment(), nullable=True))
+    """Who claimed it has it to themselves until then."""
+    look_up_at: datetime | None = Field(default=None, sa_column=Column(Moment(), nullable=True))
+    """When its backend is asked what became of it. None: never."""
     pending: str | None = None
     """What its workflow has still to be told: `start` or `wake`. None when it knows everything."""
     pending_since: datetime | None = Field(default=None, sa_column=Column(Moment(), nullable=True))

@@ -31,7 +31,7 @@ def signed() -> Signed:
     return found
 
 
-@pytest.mark.parametrize("name", ["hello", "rollback"])
+@pytest.mark.parametrize("name", ["deploy", "hello", "publish", "rollback"])
 def test_an_action_is_accepted_under_the_name_of_its_file(name: str) -> None:
     definition = actions.Definition.parse(example(name))
     assert definition.identifier == name
@@ -43,7 +43,8 @@ def test_a_blueprint_is_accepted_under_the_name_of_its_file() -> None:
 
 
 def test_there_are_no_others() -> None:
-    assert {file.name for file in EXAMPLES.glob("*.json")} == {"hello.json", "rollback.json", "service.json"}
+    names = {"deploy", "hello", "publish", "rollback", "service"}
+    assert {file.stem for file in EXAMPLES.glob("*.json")} == names
 
 
 def test_the_backend_accepts_what_we_sign_and_nothing_else(signed: Signed) -> None:

@@ -96,7 +96,7 @@ class Automations:
                 listening = await listeners.current(session)
             answers, broken = await self._answered(taken, listening)
             await self._deliveries.start(
-                [one.change_id for one in taken if one.id in answers and _delivered(one, listening)]
+                [one.change_id for one in taken if one.id in answers and self._delivered(one, listening)]
             )
             started = await self._recorded(lease, answers)
         except BaseException:
@@ -145,6 +145,12 @@ class Automations:
             else:
                 answers[pending.id] = task.result()
         return answers, broken
+
+    def _delivered(self, pending: Pending, listening: Listening) -> bool:
+        if pending.change is None or pending.action_id:
+            return False  # what is asked of one automation only is told already, or no change of the catalog
+        destination = listening.destination(pending.change)
+        return destination is not None and self._deliveries.reaches(destination)
 
     async def _recorded(self, lease: str, answers: Answers) -> list[Run]:
         """Record what follows, in transactions of some size; the runs whose workflows have to be started."""
@@ -234,8 +240,3 @@ def _portions(answers: Answers) -> Iterator[Answers]:
             some, runs = {}, 0
     if some:
         yield some
-
-
-def _delivered(pending: Pending, listening: Listening) -> bool:
-    # What is asked of one automation only is told already, or no change of the catalog.
-    return pending.change is not None and not pending.action_id and listening.delivers(pending.change)

@@ -1,4 +1,4 @@
-"""Starts the workflows that send changes to the addresses that blueprints name."""
+"""Starts the workflows that send changes to where blueprints say: an address, or a topic of Kafka."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,8 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from domain.blueprints import is_published
+from domain.documents import Document
 from runtime.settings import Settings
 from workflows.calls import ChangeDeliveryInput
 from workflows.change_delivery import ChangeDelivery
@@ -27,6 +29,11 @@ class ChangeDeliveries:
         self._task_queue = settings.task_queue
         self._time_limit = settings.webhook_timeout
         self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._publishes = bool(settings.kafka_brokers)
+
+    def reaches(self, destination: Document) -> bool:
+        """Whether this deployment can send there at all; where it cannot, no workflow has to find that out."""
+        return self._publishes or not is_published(destination)
 
     async def start(self, change_ids: Sequence[str]) -> None:
         """Have these changes delivered; those that are under way, or were delivered already, stay alone.

@@ -12,12 +12,14 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from activities.changelog import ChangelogActivity
 from activities.invocation import InvocationActivity
+from activities.look_ups import LookUpWork
 from activities.notifications import NotificationActivity
 from activities.runs import RunActivities
 from activities.schedules import ScheduleActivities
 from activities.services import Mail, Services
 from activities.timers import TimerActivities
-from backends import Resources, open_transport
+from backends import open_transport
+from backends.base import Producer
 from domain.jq import Evaluator
 from domain.smtp import SmtpServer, mailbox
 from domain.users import Caller
@@ -35,7 +37,9 @@ from store.database import Database
 from worker.automations import Automations
 from worker.catalog_migrations import CatalogMigrations
 from worker.changelog import ChangeDeliveries
+from worker.look_ups import LookUps
 from worker.relay import Relay
+from worker.resources import open_kafka, resources
 from worker.schedules import Schedules
 from worker.timers import TimerRelay
 from workflows.action_run import ActionRun
@@ -76,10 +80,12 @@ async def work(
     ready: asyncio.Event | None = None,
 ) -> None:
     """Poll the task queue and relay, with what the process has made, until `stop` is set."""
-    async with open_transport() as http:
-        worker = create_worker(settings, client, services(settings, database, evaluate, organization, http))
+    async with open_transport() as http, open_kafka(settings) as kafka:
+        given = services(settings, database, evaluate, organization, http, kafka)
+        worker = create_worker(settings, client, given)
         async with worker:
-            relay = asyncio.create_task(_beside(settings, client, database, driver, evaluate, organization))
+            looking = LookUps(LookUpWork(given), driver)
+            relay = asyncio.create_task(_beside(settings, client, database, driver, evaluate, organization, looking))
             log.info("worker started", extra={"task_queue": settings.task_queue})
             if ready:
                 ready.set()
@@ -98,11 +104,13 @@ async def _beside(
     driver: RunDriver,
     evaluate: Evaluator,
     organization: Organization,
+    looking: LookUps,
 ) -> None:
     """What goes on beside workflows, until cancelled."""
     async with across_processes(database.url, database.bell):
         await asyncio.gather(
             Relay(client, database, driver, now, retention=settings.audit_retention).run(),
+            looking.run(),
             CatalogMigrations(database, now, evaluate).run(),
             Schedules(client, database, now, task_queue=settings.task_queue).run(),
             TimerRelay(client, database, settings.task_queue, now).run(),
@@ -118,6 +126,7 @@ def services(
     evaluate: Evaluator,
     organization: Organization,
     http: httpx.AsyncBaseTransport,
+    kafka: Producer | None = None,
 ) -> Services:
     """What activities work with."""
     tokens = Tokens(settings.keys.token_keys, settings.access_token_lifetime)
@@ -137,15 +146,7 @@ def services(
     return Services(
         database=database,
         evaluate=evaluate,
-        resources=Resources(
-            http=http,
-            signing_secret=organization.client_secret,
-            own_addresses=frozenset({settings.public_url, *settings.own_api_aliases}),
-            allow_private=settings.allow_private_destinations,
-            never_allowed=frozenset(settings.never_destinations),
-            timeout=settings.webhook_timeout,
-            response_limit=settings.response_limit_bytes,
-        ),
+        resources=resources(settings, database, organization, http, decrypt, kafka),
         decrypt=decrypt,
         access_token=access_token,
         credentials=Caller(organization.id, organization.client_id, machine=True),

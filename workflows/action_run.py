@@ -91,12 +91,14 @@ class ActionRun:
         while True:
             status = await self._until_its_time(approved)
             if status is RunStatus.IN_PROGRESS:
-                status = await self._work(start)
+                approved = await self._work(start)
+                status = approved.status
             if status.is_terminal:
                 return status
-            # What would be sent is not what was approved.
-            self._changed = True  # the row is looked at first: it may have been approved again by now
-            approved = await self._verdict(start, since=workflow.now())
+            if status is RunStatus.WAITING_FOR_APPROVAL:
+                # What would be sent is not what was approved.
+                self._changed = True  # the row is looked at first: it may have been approved again by now
+                approved = await self._verdict(start, since=workflow.now())
 
     def _tell(self) -> None:
         """Beside everything else: the run goes on, whatever becomes of it."""
@@ -148,7 +150,11 @@ class ActionRun:
                 status = (await self._ask(close_run, Question(run_id=self._run))).status
         return status
 
-    async def _work(self, start: ActionRunInput) -> RunStatus:
+    async def _work(self, start: ActionRunInput) -> Progress:
+        """Have the backend called, and wait for what comes of it.
+
+        The run has ended then, waits for approval again, or was approved again for a later time.
+        """
         workflow.set_current_details(f"Invokes **{start.backend}**{_at_most(start.run_time_limit)}.")
         deadline = _deadline(workflow.now(), start.run_time_limit)
         self._invocation = workflow.start_activity(
@@ -158,20 +164,21 @@ class ActionRun:
             heartbeat_timeout=start.delivery_time_limit + SILENCE,
             retry_policy=INVOKE_RETRIES,
         )
-        status = RunStatus.IN_PROGRESS
-        while status is RunStatus.IN_PROGRESS:
+        progress = Progress(status=RunStatus.IN_PROGRESS)
+        while progress.status is RunStatus.IN_PROGRESS and not progress.starts_at:
             expired = await self._wait(lambda: self._changed or self._answered, deadline, "run time limit")
             if self._invocation and self._answered:
-                status = (await self._invocation).status
+                progress = await self._invocation
                 self._invocation = None
                 workflow.set_current_details(
                     f"Waits for the **report** of {start.backend}{_at_most(start.run_time_limit)}."
                 )
             else:
-                status = (await self._ask(close_run, Question(run_id=self._run, expired=expired))).status
+                progress = await self._ask(close_run, Question(run_id=self._run, expired=expired))
         if self._invocation:
             self._invocation.cancel()  # nobody is interested in its answer any more
-        return status
+            self._invocation = None
+        return progress
 
     @property
     def _answered(self) -> bool:

@@ -1,4 +1,4 @@
-"""`ChangeDelivery`: one change on its way to the address that its blueprint names."""
+"""`ChangeDelivery`: one change on its way to the address or the topic that its blueprint names."""
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception

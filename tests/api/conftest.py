@@ -1,7 +1,9 @@
-"""What tests of the API share: the product, watched for answers that its OpenAPI document does not know."""
+"""What tests of the API share: every product is watched for answers that its OpenAPI document does not know."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import functools
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +12,9 @@ import pytest
 import regex
 from starlette.responses import JSONResponse, Response
 
+from api.app import document
 from tests.support.backend import Call
-from tests.support.product import Product
+from tests.support.product import WATCHERS, Product
 
 Seen = tuple[str, str, int]
 """Method, path and status of an answer."""
@@ -39,32 +42,25 @@ class Contract:
         return min(fitting, key=lambda template: template.count("{"), default=None)
 
 
-@pytest.fixture(scope="session")
-def contract() -> Contract:
-    """Read from the first product that is there; all have the same."""
-    return Contract()
+@functools.cache
+def _contract() -> Contract:
+    return Contract(json.loads(document())["paths"])
 
 
-@pytest.fixture
-def answers() -> list[httpx.Response]:
-    """Every answer the API gave in this test."""
-    return []
-
-
-@pytest.fixture
-async def product(product: Product, contract: Contract, answers: list[httpx.Response]) -> AsyncIterator[Product]:
-    """The product; whatever it answers must be declared in its OpenAPI document."""
-    if not contract.paths:
-        contract.paths = (await product.api.get("/openapi.json")).json()["paths"]
+@pytest.fixture(autouse=True)
+def answers() -> Iterator[list[httpx.Response]]:
+    """Every answer the API gave in this test, by whichever product; each must be declared in the OpenAPI document."""
+    seen: list[httpx.Response] = []
 
     async def remember(answer: httpx.Response) -> None:
         await answer.aread()
-        answers.append(answer)
+        seen.append(answer)
 
-    product.api.event_hooks["response"].append(remember)
-    yield product
-    seen: set[Seen] = {(one.request.method, one.request.url.path, one.status_code) for one in answers}
-    undeclared = list(filter(None, map(contract.undeclared, sorted(seen))))
+    WATCHERS.append(remember)
+    yield seen
+    WATCHERS.remove(remember)
+    answered: set[Seen] = {(one.request.method, one.request.url.path, one.status_code) for one in seen}
+    undeclared = list(filter(None, map(_contract().undeclared, sorted(answered))))
     assert undeclared == []
 
 

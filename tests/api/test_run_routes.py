@@ -485,17 +485,8 @@ async def test_a_synchronized_run_fails_with_anything_else_and_keeps_the_answer(
 async def test_backends_that_are_not_there_yet_end_their_runs_with_a_clear_failure(product: Product) -> None:
     for number, method in enumerate(
         (
-            {"type": "KAFKA", "payload": {"a": 1}},
-            {"type": "GITHUB", "org": "o", "repo": "r", "workflow": "w.yml"},
             {"type": "GITLAB", "projectName": "p", "groupName": "g"},
             {"type": "AZURE_DEVOPS", "webhook": "w", "org": "o"},
-            {
-                "type": "INTEGRATION_ACTION",
-                "installationId": "i",
-                "integrationActionType": "t",
-                "integrationActionExecutionProperties": {},
-            },
-            product.webhook(agent=True),
         )
     ):
         await product.action(f"a{number}", invocationMethod=method)

@@ -269,7 +269,7 @@ async def test_the_same_message_asks_for_one_run(product: Product, slack: FakeSl
 
 async def test_a_decision_counts_as_in_the_api_and_its_reason_is_kept(product: Product, slack: FakeSlack) -> None:
     run = await waiting(product)
-    told = await hear(product, slack, f"decline {run} it's <!channel> too late")
+    told = await hear(product, slack, f"decline {run} it's &lt;!channel&gt; too late")
     assert "counts" in told
     assert "DECLINED" in told
     after = await product.get(run)

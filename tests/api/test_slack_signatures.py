@@ -141,3 +141,10 @@ async def test_a_door_that_is_not_configured_says_which_setting_is_missing(
             answer = await product.api.post(path, content=BODY, headers=NOBODY | signed(BODY))
             message = refused(answer, 404, "not_configured", "INTERLOCK_SLACK_BOT_TOKEN")
             assert "SIGNING_SECRET" not in message
+
+
+async def test_with_a_blank_secret_nobody_can_sign(evaluate: Evaluator, sqlite_url: str, slack: FakeSlack) -> None:
+    settings = {**slack.settings, "slack_signing_secret": " \n"}
+    async with without_temporal(evaluate, sqlite_url, **settings) as product:
+        answer = await product.api.post(PATH, content=BODY, headers=NOBODY | signed(BODY))
+        refused(answer, 404, "not_configured", "INTERLOCK_SLACK_SIGNING_SECRET")

@@ -9,7 +9,8 @@ import pytest
 from pydantic import JsonValue
 
 from backends._destinations import Rules, absolute
-from domain.errors import BackendRefused, InvalidInvocation
+from backends.base import Receipt
+from domain.errors import InvalidInvocation
 from domain.runs import RunStatus
 from domain.signatures import sign, verify
 
@@ -205,7 +206,8 @@ async def test_slack_is_synchronized_unless_it_says_otherwise(peer: "Peer", invo
     assert [asked.body for asked in peer.received] == [b'{"text":"Hi"}'] * 2
 
 
-async def test_an_agent_is_refused_before_anything_is_sent(peer: "Peer", invoke: "Invoke") -> None:
-    with pytest.raises(BackendRefused, match="agent are not available in this version yet"):
-        await invoke(webhook(peer.url, agent="true"))
+async def test_a_request_for_the_agent_is_left_to_be_claimed(peer: "Peer", invoke: "Invoke") -> None:
+    for agent in (True, "true"):
+        receipt = await invoke(webhook(peer.url, agent=agent, synchronized=True))
+        assert receipt == Receipt(claim="_PORT_EXEC_AGENT"), "the agent reports, whether synchronized or not"
     assert not peer.connections

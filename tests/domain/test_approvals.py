@@ -210,3 +210,30 @@ def test_what_a_gate_keeps_survives_json() -> None:
 
 def test_what_requires_approval() -> None:
     assert [is_required(value) for value in (False, True, ANY, ALL)] == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("sent", "state", "last", "outdated"),
+    [
+        (None, "APPROVED", 5.0, False),  # no message
+        (4.0, "DECLINED", 5.0, True),
+        (6.0, "APPROVED", 5.9, False),
+        (5.0, "APPROVED", 5.0, True),  # the same message again
+        (5.0, "DECLINED", 5.9, False),  # signed to the second: it may be the later one, and is the safer one
+        (5.0, "APPROVED", 5.9, True),
+    ],
+)
+def test_a_message_says_nothing_unless_it_is_the_last_word(
+    sent: float | None, state: str, last: float, outdated: bool
+) -> None:
+    word = Decision(
+        user_id="u",
+        name="u",
+        state=DecisionState(state),
+        at=AT + timedelta(minutes=1),
+        sent_at=None if sent is None else AT + timedelta(seconds=sent),
+    )
+    approved: dict[str, Any] = {"user_id": "u", "name": "u", "state": YES}
+    moment = AT + timedelta(seconds=last)
+    assert word.outdated_by(Decision(**approved, at=moment)) is outdated
+    assert word.outdated_by(Decision(**approved, at=AT + timedelta(minutes=9), sent_at=moment)) is outdated

@@ -6,10 +6,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from domain.approvals import Word
+from domain.approvals import Decision, DecisionState, Word
+from domain.chat import said_in_words
 from domain.errors import InvalidRequest
-from domain.slack_messages import APPROVE, buttons, only_you, press, slash_command
+from domain.slack_messages import APPROVE, buttons, escaped, only_you, press, slash_command, unescaped
 from domain.teams_messages import mention, message
 from tests.support.chat import mentioned, pressed, slash
 
@@ -89,3 +92,36 @@ def test_a_text_for_teams_is_never_markup() -> None:
     card = attachment["content"]
     assert [block["type"] for block in card["body"]] == ["RichTextBlock", "RichTextBlock"]
     assert card["actions"] == [{"type": "Action.OpenUrl", "title": "Open the run", "url": URL}]
+
+
+@given(st.text(max_size=100))
+def test_what_slack_escapes_is_read_as_what_was_written(text: str) -> None:
+    assert unescaped(escaped(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("sent", "written"),
+    [
+        ("<@U123|ada> <@U123> <#C1|general> <#C1> <!here> <!subteam^S1|@crew>", "@ada @U123 #general #C1 @here @crew"),
+        ("<mailto:a@b.io|a@b.io> <mailto:a@b.io>", "a@b.io a@b.io"),
+        ("<https://x.io/?a=1&amp;b=2> <http://x.io|x.io>", "https://x.io/?a=1&b=2 x.io"),
+        ("a < b", "a < b"),
+        ("a && b &amp; c", "a && b &amp; c"),
+        ("<b>&lt;</b>", "<b>&lt;</b>"),
+        ("<https://x.io/?a=1&b=2>", "<https://x.io/?a=1&b=2>"),
+        ("&amp;lt; &quot;", "&amp;lt; &quot;"),
+    ],
+)
+def test_references_are_read_as_they_are_shown_and_what_is_not_escaped_stays(sent: str, written: str) -> None:
+    assert unescaped(sent) == written
+
+
+def test_a_decision_is_one_line_whatever_its_reason_holds() -> None:
+    reason = "fine\nApproved by bob\r\x85\u2028\u202egnp.exe\t" + "x" * 900
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    words = said_in_words(
+        Decision(user_id="u", name="ada\n@x.io", state=DecisionState.APPROVED, description=reason, at=at)
+    )
+    assert words.startswith("Approved by ada @x.io: fine Approved by bob gnp.exe xxx")
+    assert len(words) < 400
+    assert words.isprintable()

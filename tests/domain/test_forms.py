@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from domain import form_views, forms
 from domain.documents import Document
 from domain.errors import InvalidRequest
-from domain.form_values import MOST_NAMED, batches, user_of
+from domain.form_values import MOST_NAMED, batches, ordered, user_of
 from domain.forms import Evaluated
 from domain.inputs import UserInputs
 from domain.jq import Evaluator, Outcome
@@ -266,7 +266,7 @@ def test_a_long_chain_of_dependencies_is_put_in_order() -> None:
         }
     )
     last, first = names[-1], names[0]
-    assert list(batches(written, {first: "1", last: "2"})) == [[last, first]]
+    assert list(batches(written, ordered(written), {first: "1", last: "2"})) == [[last, first]]
 
 
 async def test_programs_see_the_form_and_the_time_of_the_request(evaluate: Evaluator) -> None:

@@ -23,6 +23,7 @@ from domain.driving import Asked, Driving
 from domain.errors import InvalidRequest, RunSynchronized
 from domain.identifiers import RunId, new
 from domain.runs import Ref, Report, Run, RunStatus
+from domain.times import iso
 from domain.waiting import Patience, Step, ahead, start_after
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -208,3 +209,9 @@ def test_rules_as_they_are_written_make_a_plan() -> None:
     rules = ApprovalRules.model_validate({"timeLimit": "P2D", "reminders": {"every": "P1D"}})
     patience = Patience(time_limit=rules.time_limit, reminders=rules.reminders)
     assert [str(moment) for moment in patience.plan(AT)] == ["reminder 1", "approval time limit"]
+
+
+def test_who_was_left_a_decision_that_was_then_made_is_still_asked_for_their_own() -> None:
+    gate = Gate(quorum=2, delegation=True, delegations=(Delegation(by="ada", to="bob", at=AT),))
+    assert told(run(gate=gate)) == {f"delegation-ada-{iso(AT)}": ("bob",)}
+    assert told(run(gate=gate), word("ada")) == {"request": ("bob",)}

@@ -2,10 +2,11 @@
 
 from datetime import datetime, timedelta
 
-from domain.approvals import Decision, DecisionState, Escalation, Gate, People
+from domain.approvals import Decision, DecisionState, Delegation, Escalation, Gate, People
+from domain.driving import Asked
 from domain.runs import Driving, Run, RunStatus
 from domain.users import User
-from store import actions, approvals, runs, users
+from store import actions, approvals, runs, users, wakes
 from store.database import Database
 from tests.store.conftest import AT, make_action, make_run
 
@@ -108,3 +109,45 @@ async def test_only_active_people_are_escalated_to(database: Database) -> None:
         assert await approvals.people_of(session, People(teams=["sre"], users=["B@x.io"])) == ["a"]
         assert await approvals.people_of(session, People(teams=["sre"], users=["C@x.io"])) == ["a", "c"]
         assert await approvals.people_of(session, People()) == []
+
+
+async def decided(database: Database, run: Run, who: str, request: str, at: datetime = AT) -> Run:
+    async with database.write() as session:
+        return await approvals.decide(session, run.id, word(who, request, at), origin="API")
+
+
+async def pending(database: Database, run: Run, heard: Run) -> str | None:
+    """What the row says of the workflow, once it is noted that it was woken for a run as it was."""
+    async with database.write() as session:
+        await wakes.heard(session, [heard])
+        return (await runs.locked(session, run.id)).pending
+
+
+async def test_the_note_of_a_wake_takes_back_no_later_one_of_the_same_status(database: Database) -> None:
+    run = await recorded(database, Gate())
+    first = await decided(database, run, "ada", "old")
+    async with database.write() as session:
+        await approvals.reopen(session, run.id, request="new", at=LATER)
+    second = await decided(database, run, "bob", "new", LATER)
+    assert first.status is second.status is RunStatus.IN_PROGRESS
+    assert await pending(database, run, first) == "wake", "nobody has told of the second approval"
+    assert await pending(database, run, second) is None
+
+
+async def test_the_note_of_a_wake_takes_back_no_void_or_delegation_since(database: Database) -> None:
+    run = await recorded(database, Gate(quorum=3))
+    await decided(database, run, "ada", "old")
+    void = await decided(database, run, "bob", "new", LATER)
+    left = Delegation(by="eve", to="ada", at=LATER)
+
+    def leave(one: Run) -> Run:
+        return one.changed(at=LATER, by="eve", interlock=one.interlock.gated(delegations=(left,)))
+
+    async with database.write() as session:
+        _, delegated = await runs.change(session, run.id, leave, origin="API", wakes=True)
+    assert await pending(database, run, void) == "wake"
+    told = delegated.told(Asked(user_ids=("ada",), channel="email", at=LATER))
+    async with database.write() as session:
+        await runs.change(session, run.id, lambda _: told, origin="API")
+    assert await pending(database, run, delegated) is None, "that somebody was told is no news"
+    assert await pending(database, run, delegated) is None

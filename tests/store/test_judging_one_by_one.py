@@ -8,7 +8,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from domain.approvals import RequiredApproval
 from domain.documents import Document
 from domain.errors import InvalidRequest
-from domain.jq import Evaluator, Overran
+from domain.jq import Evaluator, Overran, Value
 from domain.permissions import ApproveLists, Permissions
 from domain.runs import RunStatus
 from domain.users import User
@@ -94,3 +94,23 @@ async def test_one_call_at_a_time_goes_to_jq(database: Database, evaluate: Evalu
     async with database.read() as session:
         names, _ = await asked(session, counted, people(10))
     assert (len(names), most) == (10, 1)
+
+
+async def test_a_template_of_a_query_that_overruns_is_not_asked_about_everybody(database: Database) -> None:
+    calls = 0
+
+    async def overruns(programs: Any, document: Any, *, now: Any = None) -> Any:
+        nonlocal calls
+        calls += any("until" in program for program in programs)
+        return [Overran("too long") if "until" in program else Value(None) for program in programs]
+
+    rule: Document = {"property": "$identifier", "operator": "=", "value": "{{ .user.email | until(false; .) }}"}
+    query: Document = {"combinator": "and", "rules": [rule]}
+    policy: Document = {"queries": {"q": query}, "conditions": ["[.user.email, 1]"]}
+    permissions = Permissions(approve=ApproveLists(policy=policy))
+    warnings: list[str] = []
+    async with database.read() as session:
+        found, _ = await Policies(overruns, fail_closed=False).approvers(
+            session, permissions, make_run(), make_action(), people(50), at=AT, warnings=warnings
+        )
+    assert (found, calls, len(warnings)) == ((), 3, 1)

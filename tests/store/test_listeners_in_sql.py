@@ -59,14 +59,21 @@ async def test_changes_of_a_blueprint_with_an_address_are_noted(database: Databa
     async with database.read() as session:
         listening = await listeners.current(session)
     assert listening.destinations == {"service": WEBHOOK}
-    assert [listening.delivers(change.document()) for change in (*told, *others)] == [True] * 4 + [False] * 3
+    assert [listening.destination(change.document()) for change in (*told, *others)] == [WEBHOOK] * 4 + [None] * 3
 
 
-@pytest.mark.parametrize(
-    "destination", [None, {"type": "KAFKA"}, {**WEBHOOK, "agent": True}], ids=["none", "kafka", "agent"]
-)
-async def test_changes_that_go_nowhere_are_not_noted(database: Database, destination: object) -> None:
-    await created(database, **({"changelogDestination": destination} if destination else {}))
+@pytest.mark.parametrize("destination", [{"type": "KAFKA"}, {**WEBHOOK, "agent": True}], ids=["kafka", "agent"])
+async def test_changes_that_go_by_kafka_are_noted_too(database: Database, destination: object) -> None:
+    await created(database, changelogDestination=destination)
+    change = of_entity()
+    assert await noted(database, change) == [change.id]
+    async with database.read() as session:
+        assert (await listeners.current(session)).destination(change.document()) == destination
+
+
+@pytest.mark.parametrize("destination", [{}, {"changelogDestination": None}], ids=["none", "null"])
+async def test_changes_that_go_nowhere_are_not_noted(database: Database, destination: dict[str, Any]) -> None:
+    await created(database, **destination)
     assert await noted(database, of_entity()) == []
 
 

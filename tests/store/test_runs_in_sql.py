@@ -10,7 +10,7 @@ from sqlmodel import col, select
 from domain.approvals import Decision, DecisionState, RequiredApproval
 from domain.errors import InvalidRequest, NotFound, RunExhausted, RunNotWaitingForApproval
 from domain.runs import Driving, Report, Run, RunStatus
-from store import actions, approvals, runs
+from store import actions, approvals, run_lists, runs
 from store.database import Database
 from store.run_visibility import Viewer
 from store.tables import ChangeRow, RunRow
@@ -67,7 +67,7 @@ async def test_a_run_that_is_not_there_is_not_found(database: Database) -> None:
 async def test_a_text_that_cannot_be_stored_is_refused_or_matches_nothing(database: Database) -> None:
     async def look() -> list[Run]:
         async with database.read() as session:
-            return await runs.listed(session, runs.Filters(entity="a\x00b"))
+            return await run_lists.listed(session, run_lists.Filters(entity="a\x00b"))
 
     if database.is_sqlite:
         assert await look() == []
@@ -249,11 +249,11 @@ async def test_lists_are_newest_first_and_every_filter_holds(database: Database,
             )
             await runs.create(session, run, action_id=(action if number else restricted).id, request=None)
 
-    async def numbers(filters: runs.Filters) -> list[str]:
+    async def numbers(filters: run_lists.Filters) -> list[str]:
         async with database.read() as session:
-            return [(run.external_run_id or "")[-1] for run in await runs.listed(session, filters)]
+            return [(run.external_run_id or "")[-1] for run in await run_lists.listed(session, filters)]
 
-    every = runs.Filters()
+    every = run_lists.Filters()
     assert await numbers(every) == ["3", "2", "1", "0"]
     assert await numbers(replace(every, limit=1)) == ["3"]
     assert await numbers(replace(every, active=True)) == ["2", "1", "0"]
@@ -288,7 +288,7 @@ async def test_runs_follow_the_name_of_their_action_and_outlive_it(database: Dat
     async with database.write() as session:
         await actions.replace(session, action, renamed, origin="API")
     async with database.read() as session:
-        assert [run.id for run in await runs.listed(session, runs.Filters(action="release"))] == [waiting.id]
+        assert [run.id for run in await run_lists.listed(session, run_lists.Filters(action="release"))] == [waiting.id]
         assert (await actions.version(session, action.id, 1)).identifier == "deploy"
     async with database.write() as session:
         [ended] = await actions.remove(session, renamed, by="x", at=at, origin="API")

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import ssl
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ import httpx
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
+from activities.look_ups import LookUpWork
 from api.app import create_app
 from api.serve import api_services
 from backends import open_transport
@@ -26,10 +27,15 @@ from store.database import Database
 from tests.support.backend import FakeBackend
 from worker.automations import Automations
 from worker.changelog import ChangeDeliveries
+from worker.look_ups import LookUps
 from worker.main import create_worker, services
 from worker.relay import Relay
+from worker.resources import open_kafka
 
 Json = dict[str, Any]
+
+WATCHERS: list[Callable[[httpx.Response], Awaitable[None]]] = []
+"""Told of every answer of the products that are made from now on."""
 
 
 @dataclass
@@ -44,6 +50,8 @@ class Product:
     organization: Organization
     backend: FakeBackend
     api: httpx.AsyncClient
+    look_ups: LookUps | None = None
+    """Does nothing by itself; None without a worker."""
 
     async def token(self, client_id: str, client_secret: str) -> str:
         """An access token."""
@@ -154,7 +162,11 @@ async def running(
         chat = await stack.enter_async_context(Chat(configured))
         app = create_app(api_services(configured, database, client, driver, evaluate, organization, chat))
         transport = httpx.ASGITransport(app)
-        api = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://interlock.test"))
+        api = await stack.enter_async_context(
+            httpx.AsyncClient(
+                transport=transport, base_url="http://interlock.test", event_hooks={"response": list(WATCHERS)}
+            )
+        )
         product = Product(
             configured,
             database,
@@ -169,7 +181,9 @@ async def running(
         api.headers["Authorization"] = f"Bearer {token}"
         if worker:
             http = await stack.enter_async_context(open_transport(_usual_roots()))
-            given = services(configured, database, evaluate, organization, http)
+            kafka = await stack.enter_async_context(open_kafka(configured))
+            given = services(configured, database, evaluate, organization, http, kafka)
+            product.look_ups = LookUps(LookUpWork(given), driver)
             await stack.enter_async_context(create_worker(configured, client, given, sandboxed=True))
             await stack.enter_async_context(_beside(product.automations(evaluate).run()))
         yield product

@@ -95,17 +95,26 @@ async def test_the_destination_is_that_of_now(product: Product, deliveries: Chan
     assert [call.path for call in product.backend.calls] == ["/moved"]
 
 
+async def test_without_an_address_nobody_is_told(product: Product, deliveries: ChangeDeliveries) -> None:
+    record = await a_change(product)
+    await send_to(product, None)
+    assert await delivered(product, deliveries, record) == "nobody is to be told any more"
+    assert not product.backend.calls
+
+
 @pytest.mark.parametrize(
     "destination",
-    [None, {"type": "KAFKA"}, {"type": "WEBHOOK", "url": "https://example.com", "agent": True}],
-    ids=["none", "kafka", "agent"],
+    [{"type": "KAFKA"}, {"type": "WEBHOOK", "url": "https://example.com", "agent": True}],
+    ids=["kafka", "agent"],
 )
-async def test_without_an_address_nobody_is_told(
-    product: Product, deliveries: ChangeDeliveries, destination: Json | None
+async def test_without_a_broker_what_would_go_by_kafka_goes_nowhere(
+    product: Product, deliveries: ChangeDeliveries, destination: Json
 ) -> None:
     record = await a_change(product)
     await send_to(product, destination)
-    assert await delivered(product, deliveries, record) == "nobody is to be told any more"
+    assert not deliveries.reaches(destination), "so nobody starts a workflow that would find out"
+    assert (await delivered(product, deliveries, record)).startswith("refused: No Kafka broker is configured")
+    assert deliveries.reaches({"type": "WEBHOOK", "url": "https://example.com"})
     assert not product.backend.calls
 
 

@@ -91,6 +91,23 @@ async def test_a_run_whose_workflow_was_terminated_says_so(product: Product) -> 
     assert (await product.get(run_id))["summary"] == "An operator terminated its workflow"
 
 
+async def test_a_run_that_waits_is_not_woken_for_ever_when_its_workflow_is_gone(product: Product) -> None:
+    await product.action(requiredApproval=True, interlock={"approval": {"delegation": True}})
+    ada, _ = [await product.person(f"{name}@x.io", "Admin") for name in ("ada", "bob")]
+    run_id = (await product.start())["id"]
+    await told(product)
+    await product.temporal.get_workflow_handle(run_id).terminate("an operator had enough")
+    path = f"/v1/actions/runs/{run_id}/approval/delegation"
+    assert (await product.api.post(path, json={"to": "bob@x.io"}, headers=ada)).status_code == 201
+    await told(product)
+
+    async def swept() -> bool | None:
+        await product.relay.sweep()
+        return (await product.get(run_id))["status"] == "FAILURE" or None
+
+    await eventually("the sweep has seen it", swept)
+
+
 async def test_a_sweep_leaves_runs_alone_whose_workflows_are_there(product: Product) -> None:
     await product.action()
     run_id = (await product.start())["id"]

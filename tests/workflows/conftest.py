@@ -44,6 +44,8 @@ class Row:
     """Whether somebody has to be told of something new."""
     changed: int = 0
     """How many times it is found, before anything is sent, that something else was approved."""
+    postponed: datetime | None = None
+    """When it may begin, as is found once: it was approved again for a later time."""
     tries: int = 0
     """How often that was tried."""
 
@@ -60,6 +62,9 @@ class Row:
         if self.changed and self.status is RunStatus.IN_PROGRESS:
             self.changed -= 1
             self.status, self.untold = RunStatus.WAITING_FOR_APPROVAL, True
+        if self.postponed:
+            starts_at, self.postponed = self.postponed, None
+            return Progress(status=self.status, starts_at=starts_at)
         if self.status is RunStatus.IN_PROGRESS and self.outcome:
             self.status = self.outcome
         return Progress(status=self.status)

@@ -227,6 +227,14 @@ async def test_the_time_limit_counts_anew_for_a_run_that_waits_again(bench: Benc
     assert about(await took(handle), 32 * DAY)
 
 
+async def test_a_run_whose_time_is_later_than_its_workflow_knew_begins_then(bench: Bench) -> None:
+    bench.row.postponed = await bench.environment.get_current_time() + 30 * DAY
+    handle = await bench.start(run_time_limit=DAY)
+    assert await handle.result() is RunStatus.SUCCESS
+    assert about(await took(handle), 30 * DAY), "its own time counts from then"
+    assert bench.row.asked["invoke_backend"] == 2
+
+
 async def test_a_run_that_is_approved_again_before_its_workflow_knows_goes_on(bench: Bench) -> None:
     bench.row.changed = 1
     handle = await bench.start(waits_for_approval=True)

@@ -1,0 +1,193 @@
+"""GitHub's API for one repository: with which credentials, how often, and what its refusals mean."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+import jwt
+from pydantic import JsonValue
+
+from backends._accounts import GitHubAccount
+from backends._rest import Rest, RestAnswer, segment
+from backends.base import Resources
+from domain.errors import BackendBusy, BackendFault, BackendRefused, BackendUnavailable
+from domain.secrets import Redactor
+
+_HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+_UNAUTHORIZED, _NOT_FOUND = 401, 404
+_PERMISSIONS: dict[str, JsonValue] = {"actions": "write", "metadata": "read"}
+"""All that an App is asked for: to start, see and cancel workflow runs, and to read a repository's default branch."""
+
+_JWT_LIFETIME, _CLOCKS_DIFFER = timedelta(minutes=10), timedelta(minutes=1)
+_SPARE = timedelta(minutes=1)
+"""How long before its end a token of an App is not used any more."""
+_MOST_INSTALLATIONS = 1000
+
+_MISSING = (
+    "no credentials for GitHub: save the organization secret {secret}, or configure INTERLOCK_GITHUB_TOKEN, "
+    "or a GitHub App"
+)
+
+
+@dataclass(slots=True)
+class _Installation:
+    """The App where it is installed, and its newest token. One at a time asks for another."""
+
+    token: str = field(default="", repr=False)
+    expires_at: datetime | None = None
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+
+    def fresh(self, at: datetime) -> str | None:
+        """The token, if it is still good."""
+        return self.token if self.expires_at and at < self.expires_at - _SPARE else None
+
+
+_INSTALLATIONS: dict[tuple[GitHubAccount, str], _Installation] = {}
+"""By App and owner. Only what can be asked for again; each worker has its own."""
+
+
+@dataclass(slots=True)
+class GitHubApi:
+    """One repository, as one caller."""
+
+    using: Resources = field(repr=False)
+    org: str
+    repo: str
+    _token: str = field(default="", repr=False)
+    _of_app: bool = False
+
+    @classmethod
+    async def opened(cls, using: Resources, org: str, repo: str) -> Self:
+        """The repository, with the credentials that come first: the organization's secret, our token, our App.
+
+        Raises:
+            BackendFault: there are none, or GitHub gives no token for the App.
+        """
+        api = cls(using, org, repo)
+        account = using.github
+        if token := await using.secret(account.token_secret) or account.token:
+            api._token = token.strip()
+        elif account.app_id and account.app_private_key:
+            api._token, api._of_app = await api._installation_token(), True
+        else:
+            raise BackendRefused(_MISSING.format(secret=account.token_secret))
+        return api
+
+    @property
+    def path(self) -> str:
+        """Where the repository is."""
+        return f"/repos/{segment(self.org)}/{segment(self.repo)}"
+
+    async def get(self, path: str, **query: str | int) -> RestAnswer:
+        """Ask for what is below the repository. It can be asked again, whatever happened.
+
+        Raises:
+            BackendUnavailable: GitHub does not tell at the moment, or says when to ask again.
+        """
+        try:
+            answer = await self._request("GET", f"{self.path}{path}", query=query)
+        except BackendRefused as fault:
+            raise BackendUnavailable(str(fault)) from None
+        if answer.status >= 500 or (answer.accepted and answer.broken):
+            raise BackendUnavailable(self.cause(answer))
+        return answer
+
+    async def post(self, path: str, document: JsonValue = None) -> RestAnswer:
+        """Send something below the repository.
+
+        Raises:
+            BackendUnavailable: GitHub has done nothing.
+            BackendRefused: it may have.
+        """
+        return await self._request("POST", f"{self.path}{path}", document=document)
+
+    async def actor(self) -> str | None:
+        """As whom we start workflows; None if GitHub does not tell, as for tokens that are no person's.
+
+        Raises:
+            BackendUnavailable: it does not tell at the moment.
+        """
+        if self._of_app:
+            slug = (await self._as_app("GET", "/app")).get("slug")
+            return f"{slug}[bot]" if isinstance(slug, str) else None
+        login = (await self._request("GET", "/user")).get("login")
+        return login if isinstance(login, str) else None
+
+    def cause(self, answer: RestAnswer) -> str:
+        """Why GitHub refused, in its own words, without the token."""
+        text = answer.broken if answer.accepted and answer.broken else answer.cause
+        if 300 <= answer.status < 400:
+            text += " (redirects are not followed: write the present names of owner and repository into the action)"
+        return Redactor([self._token]).text(text)
+
+    async def _request(
+        self, method: str, path: str, *, document: JsonValue = None, query: Mapping[str, str | int] | None = None
+    ) -> RestAnswer:
+        answer = await self._rest(self._token).request(method, path, document=document, query=query)
+        if answer.status != _UNAUTHORIZED or not self._of_app:
+            return answer
+        # Revoked, or suspended meanwhile. Nothing was done, so it may be said again.
+        self._token = await self._installation_token(instead_of=self._token)
+        return await self._rest(self._token).request(method, path, document=document, query=query)
+
+    def _rest(self, token: str) -> Rest:
+        headers = {**_HEADERS, "Authorization": f"Bearer {token}"}
+        return Rest(url=self.using.github.api_url, using=self.using, headers=headers)
+
+    async def _installation_token(self, *, instead_of: str | None = None) -> str:
+        """A token of the App for the owner: the one of before as long as it is good, and is not the one refused."""
+        key = (self.using.github, self.org.lower())
+        if key not in _INSTALLATIONS and len(_INSTALLATIONS) >= _MOST_INSTALLATIONS:
+            _INSTALLATIONS.clear()
+        installation = _INSTALLATIONS.setdefault(key, _Installation())
+        async with installation.asking:
+            known = installation.fresh(self.using.now())
+            if known is None or known == instead_of:
+                installation.token, installation.expires_at = await self._issued()
+            return installation.token
+
+    async def _issued(self) -> tuple[str, datetime]:
+        where = await self._as_app("GET", f"{self.path}/installation")
+        number = where.get("id")
+        if where.status == _NOT_FOUND or not isinstance(number, int):
+            raise BackendRefused(f"the GitHub App is not installed for {self.org}/{self.repo}")
+        asked: JsonValue = {"permissions": _PERMISSIONS}
+        answer = await self._as_app("POST", f"/app/installations/{number}/access_tokens", asked)
+        match answer.value:
+            case {"token": str(token), "expires_at": str(until)} if answer.accepted:
+                return token, datetime.fromisoformat(until)
+        raise BackendRefused(f"GitHub gives no token for the App: {answer.cause}")
+
+    async def _as_app(self, method: str, path: str, document: JsonValue = None) -> RestAnswer:
+        """Ask as the App itself. Whatever is asked here may be asked again."""
+        signed = self._signed()
+        try:
+            answer = await self._rest(signed).request(method, path, document=document)
+        except BackendRefused as fault:
+            raise BackendUnavailable(str(fault)) from None
+        cause = Redactor([signed]).text(answer.broken or answer.cause)
+        if answer.status >= 500 or (answer.accepted and answer.broken):
+            raise BackendUnavailable(cause)
+        if answer.status == _UNAUTHORIZED:
+            raise BackendRefused(f"GitHub does not accept the App: {cause}")
+        return answer
+
+    def _signed(self) -> str:
+        """Who the App is, signed by it, for ten minutes from a minute ago: clocks differ."""
+        account = self.using.github
+        issued = self.using.now() - _CLOCKS_DIFFER
+        claims: dict[str, Any] = {"iss": account.app_id, "iat": issued, "exp": issued + _JWT_LIFETIME}
+        try:
+            return jwt.encode(claims, account.app_private_key or "", algorithm="RS256")
+        except (jwt.InvalidKeyError, ValueError, TypeError):
+            raise BackendRefused(
+                "the private key of the GitHub App cannot be read: it must be PEM of an RSA key"
+            ) from None
+
+
+def because(what: str, fault: BackendFault) -> BackendFault:
+    """The fault, with what was being done."""
+    text = f"{what}: {fault}"
+    return BackendBusy(text, fault.retry_after) if isinstance(fault, BackendBusy) else type(fault)(text)

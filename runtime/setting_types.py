@@ -1,0 +1,87 @@
+"""What the values of settings look like in the environment, and what they must be."""
+
+from base64 import b64decode
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode
+
+from domain.smtp import SmtpServer, mailbox
+from runtime import keys
+
+
+def words(value: Any) -> Any:
+    """What was separated by commas."""
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
+def _seconds(value: Any) -> Any:
+    return float(value) if isinstance(value, str) and value.replace(".", "", 1).isdigit() else value
+
+
+def _long_enough(key: SecretStr) -> SecretStr:
+    if len(key.get_secret_value()) < keys.SHORTEST:
+        raise ValueError(f"must have at least {keys.SHORTEST} characters")
+    return key
+
+
+def smtp(url: SecretStr) -> SecretStr:
+    """The address of an SMTP server."""
+    SmtpServer.parse(url.get_secret_value())
+    return url
+
+
+def sender(text: str) -> str:
+    """A name and an address that emails may be from."""
+    mailbox(text)
+    return text
+
+
+def base64(token: SecretStr) -> SecretStr:
+    """A token in base64."""
+    try:
+        decoded = b64decode(token.get_secret_value(), validate=True)
+    except ValueError:
+        decoded = b""
+    if not decoded:
+        raise ValueError("must be base64")
+    return token
+
+
+def web_address(url: str) -> str:
+    """The address without slashes at the end."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+    return url.rstrip("/")
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(words)]
+"""Separated by commas in the environment."""
+MasterKey = Annotated[SecretStr, AfterValidator(_long_enough)]
+Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
+"""ISO 8601 (`PT30S`) or seconds in the environment."""
+Retention = Annotated[Duration, Field(le=timedelta(days=36500))]
+"""A duration of at most a hundred years, which every calendar can go back."""
+WebAddress = Annotated[str, AfterValidator(web_address)]
+"""Without a slash at the end."""
+Port = Annotated[int, Field(ge=0, le=65535)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+def private_key(pem: SecretStr) -> SecretStr:
+    """A private key in PEM, or of the file at this path; a text may have backslash and n for the ends of its lines."""
+    text = pem.get_secret_value().replace("\\n", "\n").strip()
+    if not text.startswith("-----BEGIN "):
+        try:
+            text = Path(text).read_text().strip()
+        except (OSError, ValueError):
+            raise ValueError("must be a private key in PEM, or the path of a file that has one") from None
+    if not (text.startswith("-----BEGIN ") and "PRIVATE KEY-----" in text):
+        raise ValueError("must be a private key in PEM, or the path of a file that has one")
+    return SecretStr(text + "\n")
+
+
+PrivateKey = Annotated[SecretStr, AfterValidator(private_key)]
+"""PEM, or a path."""

@@ -1,0 +1,505 @@
+"""GitHub Actions: what is sent is what GitHub's description of its API takes, and what GitHub says decides the run."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from pydantic import JsonValue
+
+import backends
+from backends._accounts import GitHubAccount
+from domain.errors import BackendBusy, BackendFault, BackendRefused, BackendUnavailable, InvalidInvocation
+from domain.runs import RunStatus
+from tests.support.github import (
+    APP_ID,
+    TOKEN,
+    FakeGitHub,
+    Repository,
+    Said,
+    github,
+    private_key,
+    refusal,
+)
+
+if TYPE_CHECKING:
+    from tests.backends.conftest import Invoke
+
+RUN = "r_0123456789abcdef"
+DISPATCH = "/dispatches"
+LIST = "/workflows/{workflow_id}/runs"
+CUT = Said(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{")
+
+
+@pytest.fixture
+async def hub(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeGitHub]:
+    monkeypatch.setattr("backends.github._FOUND", {})  # every GitHub counts its runs from the same number
+    async with github() as hub:
+        yield hub
+
+
+@pytest.fixture
+async def enterprise() -> AsyncIterator[FakeGitHub]:
+    async with github(enterprise=True) as hub:
+        yield hub
+
+
+def method(**fields: JsonValue) -> dict[str, JsonValue]:
+    return {"type": "GITHUB", "org": "acme", "repo": "infra", "workflow": "deploy.yml", **fields}
+
+
+def account(hub: FakeGitHub, **more: Any) -> GitHubAccount:
+    return GitHubAccount(api_url=hub.url, **{"token": TOKEN, **more})
+
+
+def app(hub: FakeGitHub, **more: Any) -> GitHubAccount:
+    return account(hub, **{"token": None, "app_id": APP_ID, "app_private_key": private_key(), **more})
+
+
+@cache
+def roots() -> ssl.SSLContext:
+    """What a transport has by default; read once, as it takes longer than most tests."""
+    return httpx.create_ssl_context()
+
+
+def using(hub: FakeGitHub, **more: Any) -> backends.Resources:
+    http = backends.open_transport(roots())
+    return backends.Resources(**{"signing_secret": "s", "github": account(hub), "http": http, **more})
+
+
+def reference(external: str | None = None, link: tuple[str, ...] = (), **ago: float) -> backends.Reference:
+    return backends.Reference(RUN, datetime.now(UTC) - timedelta(**ago), external, link)
+
+
+async def looked_up(
+    hub: FakeGitHub, about: backends.Reference, fields: dict[str, JsonValue] | None = None, **more: Any
+) -> backends.Receipt | None:
+    return await backends.parse_rendered(method(**fields or {})).look_up(about, using(hub, **more))
+
+
+async def cancelled(hub: FakeGitHub, about: backends.Reference) -> str | None:
+    return await backends.parse_rendered(method()).cancel(about, using(hub))
+
+
+Dispatch = Callable[..., Awaitable[backends.Receipt]]
+
+
+@pytest.fixture
+def dispatch(hub: FakeGitHub, invoke: "Invoke") -> Dispatch:
+    async def dispatch(document: dict[str, JsonValue] | None = None, **more: Any) -> backends.Receipt:
+        http = backends.open_transport(roots())
+        return await invoke(document or method(), **{"github": account(hub), "http": http, **more})
+
+    return dispatch
+
+
+async def test_a_workflow_is_dispatched_on_the_default_branch(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    context: dict[str, JsonValue] = {"runId": RUN, "entity": None, "tags": ["ü"]}
+    receipt = await dispatch(method(workflowInputs={"env": "prod", "context": context}))
+    [run] = hub.runs
+    assert receipt == backends.Receipt(
+        link=(run.link,), external_run_id="gh_583231_1296269_30433642", look_up_after=timedelta(seconds=15)
+    )
+    [asked] = hub.operations(DISPATCH)
+    assert asked.path == "/repos/acme/infra/actions/workflows/deploy.yml/dispatches"
+    assert asked.body == {
+        "ref": "trunk",
+        "inputs": {"env": "prod", "context": '{"runId":"r_0123456789abcdef","entity":null,"tags":["ü"]}'},
+        "return_run_details": True,
+    }
+    assert asked.headers["authorization"] == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize("ref", ["release/1", "refs/heads/release/1", "v1"])
+async def test_ref_is_a_branch_or_tag_and_no_input(hub: FakeGitHub, dispatch: Dispatch, ref: str) -> None:
+    await dispatch(method(workflowInputs={"env": "prod", "ref": ref}))
+    [asked] = hub.operations(DISPATCH)
+    assert (asked.body["ref"], asked.body["inputs"]) == (ref, {"env": "prod"})
+
+
+@pytest.mark.parametrize("ref", [None, ""])
+async def test_no_ref_is_the_default_branch(hub: FakeGitHub, dispatch: Dispatch, ref: str | None) -> None:
+    await dispatch(method(workflowInputs={"ref": ref}))
+    assert hub.runs[0].ref == "trunk"
+
+
+async def test_inputs_that_are_no_texts_are_sent_as_json(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    hub.repositories[0].workflows["7"] = set("abcde")
+    values: dict[str, JsonValue] = {"a": 5.0, "b": True, "c": None, "d": [1], "e": ""}
+    await dispatch(method(workflow=7, workflowInputs=values))
+    assert hub.runs[0].inputs == {"a": "5", "b": "true", "c": "null", "d": "[1]", "e": ""}
+
+
+async def test_a_run_that_reports_itself_is_not_looked_up(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    receipt = await dispatch(method(reportWorkflowStatus="false"))
+    assert (receipt.external_run_id, receipt.look_up_after) == (hub.runs[0].external_run_id, None)
+    about = reference(receipt.external_run_id, receipt.link)
+    hub.conclude(hub.runs[0], "failure")
+    asked = len(hub.asked)
+    assert await looked_up(hub, about, {"reportWorkflowStatus": False}) is None
+    assert len(hub.asked) == asked
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"org": ""}, "invocationMethod.org: '' is no name"),
+        ({"repo": ".."}, "invocationMethod.repo: '..' is no name"),
+        ({"workflow": "."}, "invocationMethod.workflow: '.' is no name"),
+        ({"workflow": True}, "workflow"),
+        ({"workflowInputs": {"ref": 5}}, "workflowInputs.ref: must be the name of a branch or tag"),
+        ({"reportWorkflowStatus": "perhaps"}, "reportWorkflowStatus: must be true or false"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused_once_it_is_rendered(fields: dict[str, JsonValue], words: str) -> None:
+    with pytest.raises(InvalidInvocation, match=words):
+        backends.parse_rendered(method(**fields))
+
+
+async def test_a_name_never_leads_to_another_place(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    hub.repositories.append(Repository("ac/me", "in?fra", workflows={"de/ploy#.yml": set()}))
+    await dispatch(method(org="ac/me", repo="in?fra", workflow="de/ploy#.yml"))
+    assert hub.runs[0].workflow == "de/ploy#.yml"
+    assert hub.operations(DISPATCH)[0].path == "/repos/ac%2Fme/in%3Ffra/actions/workflows/de%2Fploy%23.yml/dispatches"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"workflow": "gone.yml"}, "Not Found"),
+        ({"repo": "gone"}, "Not Found"),
+        ({"workflowInputs": {"env": "x", "zone": "y"}}, 'Unexpected inputs provided: ["zone"]'),
+        ({"workflowInputs": {"ref": "gone"}}, "No ref found for: gone"),
+        ({}, "Required input 'env' not provided"),
+    ],
+)
+async def test_what_github_refuses_fails_the_run_in_githubs_words(
+    hub: FakeGitHub, dispatch: Dispatch, fields: dict[str, JsonValue], message: str
+) -> None:
+    hub.repositories[0].required = {"env"}
+    with pytest.raises(BackendRefused) as fault:
+        await dispatch(method(**fields))
+    assert str(fault.value) == f"Error dispatching workflow: {message}"
+    assert hub.runs == []
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "words"),
+    [
+        (refusal(500, "Server Error"), BackendRefused, "Server Error"),
+        (Said(502, b"<html>no</html>"), BackendRefused, "status code 502"),
+        (
+            refusal(403, "Resource not accessible by integration"),
+            BackendRefused,
+            "Resource not accessible by integration",
+        ),
+        (refusal(401, "Bad credentials"), BackendRefused, "Bad credentials"),
+        (Said(raw=b""), BackendRefused, "the connection was cut before the answer was complete"),
+        (Said(raw=b"HTTP/1.1 200 OK\r\n", pause=2), BackendRefused, "no answer within 1 s"),
+        (refusal(400, f"what is {TOKEN}"), BackendRefused, "what is ********"),
+    ],
+)
+async def test_a_dispatch_that_may_have_worked_is_never_sent_again(
+    hub: FakeGitHub, dispatch: Dispatch, said: Said, kind: type[BackendFault], words: str
+) -> None:
+    hub.answers(DISPATCH, said)
+    with pytest.raises(BackendFault) as fault:
+        await dispatch(timeout=timedelta(seconds=1))
+    assert (type(fault.value), str(fault.value)) == (kind, f"Error dispatching workflow: {words}")
+    assert len(hub.operations(DISPATCH)) == 1
+
+
+@pytest.mark.parametrize(
+    "said", [refusal(502, "no"), Said(raw=b""), Said(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{")]
+)
+async def test_what_fails_before_the_dispatch_may_be_tried_again(
+    hub: FakeGitHub, dispatch: Dispatch, said: Said
+) -> None:
+    hub.answers("GET /repos/{owner}/{repo}", said)
+    with pytest.raises(BackendUnavailable, match=r"^Error dispatching workflow: "):
+        await dispatch()
+    assert hub.operations(DISPATCH) == []
+    assert (await dispatch()).external_run_id
+
+
+async def test_a_repository_that_was_renamed_is_named_so(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    hub.answers("GET /repos/{owner}/{repo}", refusal(301, "Moved Permanently", Location=f"{hub.url}/repositories/1"))
+    with pytest.raises(BackendRefused, match=r"workflow: Moved Permanently .*write the present names"):
+        await dispatch()
+
+
+LIMITS = [
+    (refusal(403, "API rate limit exceeded", X_RateLimit_Remaining="0", X_RateLimit_Reset="{reset}"), 90),
+    (refusal(429, "API rate limit exceeded", X_RateLimit_Remaining="0", X_RateLimit_Reset="{reset}"), 90),
+    (refusal(403, "You have exceeded a secondary rate limit.", Retry_After="7"), 7),
+    (refusal(429, "Slow down", Retry_After="7"), 7),
+    (refusal(403, "You have exceeded a secondary rate limit."), 60),
+]
+
+
+@pytest.mark.parametrize("where", [DISPATCH, "GET /repos/{owner}/{repo}"])
+@pytest.mark.parametrize(("said", "seconds"), LIMITS)
+async def test_rate_limits_say_when_to_try_again(
+    hub: FakeGitHub, dispatch: Dispatch, said: Said, seconds: int, where: str
+) -> None:
+    now = datetime(2026, 5, 1, tzinfo=UTC)
+    reset = str(int(now.timestamp()) + 90)
+    headers = {name: value.format(reset=reset) for name, value in said.headers.items()}
+    hub.answers(where, Said(said.status, said.body, headers))
+    with pytest.raises(
+        BackendBusy, match=r"^Error dispatching workflow: 127.0.0.1 allows no more requests for \d+ s$"
+    ) as busy:
+        await dispatch(now=lambda: now)
+    assert busy.value.retry_after == timedelta(seconds=seconds)
+    assert hub.runs == []
+
+
+async def test_an_answer_that_breaks_off_after_the_dispatch_is_found_out_by_looking(
+    hub: FakeGitHub, dispatch: Dispatch
+) -> None:
+    hub.answers(DISPATCH, CUT)
+    assert await dispatch() == backends.Receipt(look_up_after=timedelta(seconds=2))
+
+
+@pytest.mark.parametrize(
+    ("conclusion", "status"),
+    [
+        ("success", RunStatus.SUCCESS),
+        ("skipped", RunStatus.SUCCESS),
+        ("neutral", RunStatus.SUCCESS),
+        ("failure", RunStatus.FAILURE),
+        ("cancelled", RunStatus.FAILURE),
+        ("timed_out", RunStatus.FAILURE),
+        ("action_required", RunStatus.FAILURE),
+        ("stale", RunStatus.FAILURE),
+        ("startup_failure", RunStatus.FAILURE),
+    ],
+)
+async def test_the_run_ends_as_its_workflow_ends(
+    hub: FakeGitHub, dispatch: Dispatch, conclusion: str, status: RunStatus
+) -> None:
+    receipt = await dispatch()
+    about = reference(receipt.external_run_id, receipt.link)
+    assert await looked_up(hub, about) is None
+    hub.begin(hub.runs[0])
+    assert await looked_up(hub, about) is None
+    hub.conclude(hub.runs[0], conclusion)
+    ended = await looked_up(hub, about)
+    assert ended == backends.Receipt(status=status, log=(f"Workflow completed: {conclusion}",))
+
+
+async def test_an_external_id_of_somebody_else_leaves_the_link(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    receipt = await dispatch()
+    hub.conclude(hub.runs[0], "success")
+    elsewhere = receipt.link[0].replace("infra", "other").replace("30433642", "1")
+    ended = await looked_up(hub, reference("mine", ("https://ci.example.test", elsewhere, f"{receipt.link[0]}/job/5")))
+    assert ended is not None
+    assert ended.status is RunStatus.SUCCESS
+
+
+async def test_a_workflow_run_that_github_does_not_tell_of_changes_nothing(hub: FakeGitHub) -> None:
+    with pytest.raises(BackendRefused, match=r"^GitHub does not tell of workflow run 5: Not Found$"):
+        await looked_up(hub, reference("gh_1_2_5"))
+    hub.answers("/actions/runs/{run_id}", refusal(503, "Unavailable"))
+    with pytest.raises(BackendUnavailable):
+        await looked_up(hub, reference("gh_1_2_5"))
+
+
+async def test_an_old_enterprise_server_names_no_run_and_it_is_found(enterprise: FakeGitHub, invoke: "Invoke") -> None:
+    hub = enterprise
+    receipt = await invoke(method(workflowInputs={"ref": "refs/heads/release/1"}), github=account(hub))
+    assert receipt == backends.Receipt(look_up_after=timedelta(seconds=2))
+    assert [sorted(asked.body) for asked in hub.operations(DISPATCH)] == [
+        ["inputs", "ref", "return_run_details"],
+        ["inputs", "ref"],
+    ]
+    inputs: dict[str, JsonValue] = {"workflowInputs": {"ref": "refs/heads/release/1"}}
+    hub.invisible = True
+    assert await looked_up(hub, reference(), inputs) is None
+    hub.invisible = False
+    found = await looked_up(hub, reference(), inputs)
+    assert found == backends.Receipt(link=(hub.runs[0].link,), external_run_id=hub.runs[0].external_run_id)
+    [*_, asked] = hub.operations(LIST)
+    assert (asked.query["branch"], asked.query["actor"], asked.query["event"]) == (
+        "release/1", "octocat", "workflow_dispatch",
+    )  # fmt: skip
+
+
+async def test_the_run_that_names_ours_is_the_one_else_the_nearest_in_time(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    for _ in range(3):
+        await dispatch()
+    now = datetime.now(UTC)
+    for run, seconds in zip(hub.runs, (50, 10, 30), strict=True):
+        run.created_at = now - timedelta(seconds=seconds)
+    nearest = await looked_up(hub, reference(seconds=10))
+    hub.runs[2].title = f"Deploy for {RUN}"
+    named = await looked_up(hub, reference(seconds=10))
+    assert nearest
+    assert named
+    assert (nearest.external_run_id, named.external_run_id) == (
+        hub.runs[1].external_run_id,
+        hub.runs[2].external_run_id,
+    )
+
+
+async def test_runs_of_before_and_of_others_are_not_ours(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    await dispatch()
+    await dispatch()
+    hub.runs[0].created_at = datetime.now(UTC) - timedelta(minutes=5)
+    hub.runs[1].actor = "somebody"
+    assert await looked_up(hub, reference()) is None
+    hub.runs[1].actor = "octocat"
+    assert await looked_up(hub, reference())
+
+
+async def test_a_workflow_run_belongs_to_one_run_only(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    await dispatch()
+    await dispatch()
+    now = datetime.now(UTC)
+    for run, seconds in zip(hub.runs, (10, 20), strict=True):
+        run.created_at = now - timedelta(seconds=seconds)
+    of_others = {hub.runs[0].external_run_id}
+
+    async def taken(external_run_id: str) -> bool:
+        return external_run_id in of_others
+
+    found = await looked_up(hub, reference(seconds=10), taken=taken)
+    assert found
+    assert found.external_run_id == hub.runs[1].external_run_id
+    of_others.add(found.external_run_id)
+    assert await looked_up(hub, reference(seconds=10), taken=taken) is None
+
+
+async def test_two_that_are_looked_for_at_once_find_two(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    await dispatch()
+    await dispatch()
+    method_ = backends.parse_rendered(method())
+    now = datetime.now(UTC)
+    both = [backends.Reference(f"r_{letter * 16}", now) for letter in "ab"]
+    found = await asyncio.gather(*(method_.look_up(one, using(hub)) for one in both))
+    assert {one.external_run_id for one in found if one} == {run.external_run_id for run in hub.runs}
+
+
+async def test_a_run_that_never_comes_fails_in_the_end(hub: FakeGitHub) -> None:
+    assert await looked_up(hub, reference(minutes=9)) is None
+    ended = await looked_up(hub, reference(minutes=10))
+    assert ended
+    assert (ended.status, ended.summary) == (
+        RunStatus.FAILURE,
+        "Error dispatching workflow: GitHub accepted it, and no workflow run came of it within 10 minutes",
+    )
+    assert await looked_up(hub, reference(minutes=10), {"reportWorkflowStatus": False}) is None
+
+
+async def test_a_token_that_is_no_persons_looks_without_an_actor(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    await dispatch()
+    hub.answers("GET /user", refusal(403, "Resource not accessible by integration"))
+    assert await looked_up(hub, reference())
+    assert "actor" not in hub.operations(LIST)[0].query
+
+
+async def test_cancelling_reaches_the_workflow_run(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    receipt = await dispatch()
+    about = reference(receipt.external_run_id)
+    assert await cancelled(hub, about) == "GitHub was asked to cancel workflow run 30433642"
+    assert hub.runs[0].conclusion == "cancelled"
+    assert await cancelled(hub, about) == (
+        "GitHub did not cancel workflow run 30433642: Cannot cancel a workflow run that is completed."
+    )
+    assert await cancelled(hub, reference()) is None
+    with pytest.raises(BackendRefused, match=r"^Error cancelling workflow: Not Found$"):
+        await cancelled(hub, reference("gh_1_2_5"))
+
+
+async def test_an_app_asks_for_a_token_that_can_only_do_this_and_keeps_it(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    for _ in range(3):
+        await dispatch(github=app(hub))
+    assert [run.actor for run in hub.runs] == ["octoapp[bot]"] * 3
+    assert [asked.path for asked in hub.operations("/installation")] == ["/repos/acme/infra/installation"]
+    [asked] = hub.operations("/access_tokens")
+    assert (asked.path, asked.body) == (
+        "/app/installations/77/access_tokens",
+        {"permissions": {"actions": "write", "metadata": "read"}},
+    )
+
+
+async def test_an_app_that_lists_is_its_bot(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    await dispatch(github=app(hub))
+    assert await looked_up(hub, reference(), github=app(hub))
+    assert hub.operations(LIST)[0].query["actor"] == "octoapp[bot]"
+
+
+async def test_a_token_of_an_app_is_renewed_before_it_ends(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    began, issued = datetime.now(UTC), list[int]()
+    for minutes in (0, 58, 59.5):
+        hub.now = partial(began.__add__, timedelta(minutes=minutes))
+        await dispatch(github=app(hub), now=hub.now)
+        issued.append(len(hub.issued))
+    assert issued == [1, 1, 2]
+
+
+async def test_a_token_of_an_app_that_is_refused_is_renewed_once(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    await dispatch(github=app(hub))
+    hub.revoked = set(hub.issued)
+    assert (await dispatch(github=app(hub))).external_run_id
+    assert (len(hub.issued), len(hub.runs)) == (2, 2)
+    hub.answers("GET /repos/{owner}/{repo}", refusal(401, "Bad credentials"), refusal(401, "Bad credentials"))
+    with pytest.raises(BackendRefused, match=r"^Error dispatching workflow: Bad credentials$"):
+        await dispatch(github=app(hub))
+
+
+async def test_an_app_that_github_does_not_know_is_told_in_words(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    with pytest.raises(BackendRefused, match=r"workflow: GitHub does not accept the App: 'Issuer' claim"):
+        await dispatch(github=app(hub, app_id="1"))
+    hub.installed = False
+    with pytest.raises(BackendRefused, match=r"workflow: the GitHub App is not installed for acme/infra$"):
+        await dispatch(github=app(hub))
+    for key in ("", "no key", "-----BEGIN RSA PRIVATE KEY-----\nno\n-----END RSA PRIVATE KEY-----"):
+        with pytest.raises(BackendRefused, match=r"(the private key of the GitHub App cannot be read|no credentials)"):
+            await dispatch(github=GitHubAccount(api_url=hub.url, app_id=APP_ID, app_private_key=key))
+    hub.installed = True
+    hub.answers("/access_tokens", refusal(422, "The permissions requested are not granted to this installation."))
+    with pytest.raises(BackendRefused, match=r"no token for the App: The permissions requested are not granted"):
+        await dispatch(github=app(hub))
+    hub.answers("/installation", refusal(403, "You have exceeded a secondary rate limit", Retry_After="5"))
+    with pytest.raises(BackendBusy):
+        await dispatch(github=app(hub))
+
+
+async def test_the_secret_of_the_organization_comes_first_then_the_token_then_the_app(
+    hub: FakeGitHub, dispatch: Dispatch
+) -> None:
+    secrets = {"GITHUB_TOKEN": "of the organization", "OTHER": "another"}
+
+    async def secret(name: str) -> str | None:
+        return secrets.get(name)
+
+    for known, chosen in (
+        ({"secret": secret}, "of the organization"),
+        ({"secret": secret, "github": account(hub, token_secret="OTHER")}, "another"),
+        ({"secret": secret, "github": account(hub, token_secret="NONE", app_id=APP_ID)}, TOKEN),
+    ):
+        hub.token = chosen
+        await dispatch(**known)
+        assert hub.asked[-1].headers["authorization"] == f"Bearer {chosen}"
+
+
+async def test_without_credentials_a_run_says_what_is_missing(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    with pytest.raises(BackendRefused) as fault:
+        await dispatch(github=account(hub, token=None))
+    assert str(fault.value) == (
+        "Error dispatching workflow: no credentials for GitHub: save the organization secret GITHUB_TOKEN, "
+        "or configure INTERLOCK_GITHUB_TOKEN, or a GitHub App"
+    )
+    assert hub.asked == []
+
+
+async def test_no_credentials_are_shown(hub: FakeGitHub) -> None:
+    shown = repr(using(hub, github=app(hub)))
+    assert APP_ID in shown, "the search can find what is there"
+    assert "PRIVATE KEY" not in shown + repr(using(hub))
+    assert TOKEN not in repr(using(hub))

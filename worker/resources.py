@@ -1,0 +1,87 @@
+"""What backends may use, made from the settings of this deployment and from what its organization says."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+from pydantic import SecretStr
+
+from backends._accounts import AzureDevOpsAccount, GitHubAccount, GitLabAccount
+from backends.base import Producer, Resources
+from domain.organization import Streamer
+from runtime.organization import Organization
+from runtime.settings import Settings
+from store import organizations, run_lists, secrets
+from store.database import Database
+
+
+def resources(
+    settings: Settings,
+    database: Database,
+    organization: Organization,
+    http: httpx.AsyncBaseTransport,
+    decrypt: Callable[[str], str | None],
+    kafka: Producer | None = None,
+) -> Resources:
+    """The resources of one process."""
+
+    async def secret(name: str) -> str | None:
+        async with database.read() as session:
+            encrypted = await secrets.encrypted(session)
+        return decrypt(encrypted[name]) if name in encrypted else None
+
+    async def taken(external_run_id: str) -> bool:
+        async with database.read() as session:
+            return bool(await run_lists.listed(session, run_lists.Filters(external_run_id=external_run_id, limit=1)))
+
+    async def streamer() -> Streamer | None:
+        async with database.read() as session:
+            return (await organizations.described(session)).streamer
+
+    return Resources(
+        http=http,
+        signing_secret=organization.client_secret,
+        own_addresses=frozenset({settings.public_url, *settings.own_api_aliases}),
+        allow_private=settings.allow_private_destinations,
+        never_allowed=frozenset(settings.never_destinations),
+        timeout=settings.webhook_timeout,
+        response_limit=settings.response_limit_bytes,
+        organization=organization.id,
+        secret=secret,
+        kafka=kafka,
+        taken=taken,
+        streamer=streamer,
+        github=GitHubAccount(
+            api_url=settings.github_api_url,
+            token_secret=settings.github_token_secret,
+            token=_plain(settings.github_token),
+            app_id=settings.github_app_id,
+            app_private_key=_plain(settings.github_app_private_key),
+        ),
+        gitlab=GitLabAccount(url=settings.gitlab_url, token=_plain(settings.gitlab_token)),
+        azure_devops=AzureDevOpsAccount(
+            url=settings.azure_devops_url,
+            token=_plain(settings.azure_devops_token),
+            webhook_secret=_plain(settings.azure_devops_webhook_secret),
+            signature=settings.azure_devops_signature,
+        ),
+    )
+
+
+@asynccontextmanager
+async def open_kafka(settings: Settings) -> AsyncIterator[Producer | None]:
+    """The way into Kafka, which connects when it is used for the first time; None without brokers."""
+    if not settings.kafka_brokers:
+        yield None
+        return
+    from runtime.kafka import KafkaProducer  # only who publishes loads the library
+
+    producer = KafkaProducer(settings)
+    try:
+        yield producer
+    finally:
+        await producer.close()
+
+
+def _plain(value: SecretStr | None) -> str | None:
+    return value.get_secret_value() if value else None
