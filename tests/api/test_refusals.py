@@ -223,6 +223,9 @@ async def test_what_is_only_tried_is_not_told(product: Product) -> None:
 
 
 NOT_RECORDED = {
+    ("POST", "/v1/actions/runs/claim-pending"),
+    ("PATCH", "/v1/actions/runs/ack"),
+    ("POST", "/v1/integrations/github/webhook"),
     ("POST", "/v1/blueprints/{blueprint}/entities/search"),
     ("POST", "/v1/blueprints/entities/datasource-entities"),
     ("POST", "/v1/auth/access_token"),

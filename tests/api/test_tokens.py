@@ -18,9 +18,14 @@ from tests.api.answers import granted, refused
 from tests.support.databases import SqliteTemplate
 from tests.support.product import Product, running
 
-CHAT = {"/v1/chat/slack/commands", "/v1/chat/slack/interactive", "/v1/chat/teams"}
-SAYS_ITSELF = {"/v1/auth/access_token", "/healthz", "/readyz", *CHAT}
-"""Routes that need no token; those for chats check signatures."""
+SIGNED = {
+    "/v1/chat/slack/commands",
+    "/v1/chat/slack/interactive",
+    "/v1/chat/teams",
+    "/v1/integrations/github/webhook",
+}
+SAYS_ITSELF = {"/v1/auth/access_token", "/healthz", "/readyz", *SIGNED}
+"""Routes that need no token, but credentials or a signature."""
 
 
 async def _token(product: Product, body: Any) -> httpx.Response:
