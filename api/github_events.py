@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 
 from api.errors import responses
 from api.services import ApiServices, Services
-from domain import github
+from domain import documents, github
 from domain.documents import Document
 from domain.errors import InvalidRequest, NotConfigured
 from domain.github import EVENT, SIGNATURE, WORKFLOW_RUN, WorkflowRun
@@ -69,7 +69,7 @@ async def github_event(request: Request, services: Services) -> Document:
     github.require_signature(secret.get_secret_value(), request.headers.get(SIGNATURE), body)
     if request.headers.get(EVENT) != WORKFLOW_RUN:
         return _ignored(f"only events {WORKFLOW_RUN} are of interest")
-    sent = github.payload(body, request.headers.get("content-type", ""))
+    sent = documents.posted(body, request.headers.get("content-type", ""))
     if not isinstance(sent, dict):
         raise InvalidRequest("the event must be a JSON object")
     workflow_run = WorkflowRun.read(sent.get("workflow_run"))

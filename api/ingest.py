@@ -3,10 +3,8 @@
 import asyncio
 from dataclasses import asdict
 from typing import Any
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request
-from pydantic import JsonValue
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.auth import cause_of
@@ -19,7 +17,7 @@ from domain import documents
 from domain.causes import Cause
 from domain.documents import Document
 from domain.entities import Author
-from domain.errors import InvalidRequest, NotFound, Unauthenticated, Unavailable
+from domain.errors import NotFound, Unauthenticated, Unavailable
 from domain.identifiers import new
 from domain.incoming_events import Event, meaning
 from domain.incoming_webhooks import IncomingWebhook, Security
@@ -33,14 +31,12 @@ router = APIRouter(tags=["incoming webhooks"])
 SECONDS = 30.0
 """How long the programs of one event may take altogether. What is not understood by then is refused, on record."""
 
-_MOST_FIELDS = 100
-_FORM = "application/x-www-form-urlencoded"
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {"schema": {"description": "Any JSON."}},
-            _FORM: {
+            documents.FORM: {
                 "schema": {
                     "type": "object",
                     "properties": {"payload": {"type": "string", "description": "Any JSON."}},
@@ -68,7 +64,7 @@ async def ingest_event(webhook_key: str, request: Request, services: Services) -
     headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
     await _require_signature(webhook, headers, body, services)
     query = {name: request.query_params.getlist(name) for name in request.query_params}
-    event = Event(_parsed(body, headers.get("content-type", "")), headers, query)
+    event = Event(documents.posted(body, headers.get("content-type", "")), headers, query)
     event_id, counts = await _applied(webhook, event, cause_of(request, services), services)
     return {"ok": True, "eventId": event_id, **asdict(counts)}
 
@@ -111,20 +107,3 @@ async def _require_signature(
         async with services.database.write() as session:
             await incoming_webhooks.refuse(session, webhook, str(refusal), at=services.now())
         raise
-
-
-def _parsed(body: bytes, content_type: str) -> JsonValue:
-    """The JSON that was sent, as such or in the field `payload` of a form.
-
-    Raises:
-        InvalidRequest: there is none.
-    """
-    if content_type.partition(";")[0].strip().lower() != _FORM:
-        return documents.parse(body)
-    try:
-        payload = parse_qs(body.decode(), max_num_fields=_MOST_FIELDS, errors="strict").get("payload")
-    except ValueError as fault:
-        raise InvalidRequest(f"the body is no form in UTF-8: {fault}") from None
-    if not payload:
-        raise InvalidRequest("payload: is required in a form, and must be JSON")
-    return documents.parse(payload[0].encode())

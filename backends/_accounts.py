@@ -15,29 +15,3 @@ class GitHubAccount:
     app_id: str | None = None
     app_private_key: str | None = field(default=None, repr=False)
     """PEM."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GitLabAccount:
-    """gitlab.com, or a GitLab of one's own."""
-
-    url: str = "https://gitlab.com"
-    """Without a slash at the end, and without `/api/v4`."""
-    token_secret: str = "GITLAB_TOKEN"  # noqa: S105 - a name
-    """The organization secret that is used before anything else, if there is one of that name."""
-    token: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AzureDevOpsAccount:
-    """Azure DevOps Services, or a Server of one's own."""
-
-    url: str = "https://dev.azure.com"
-    """Without a slash at the end."""
-    token_secret: str = "AZURE_DEVOPS_TOKEN"  # noqa: S105 - a name
-    """The organization secret that is used before anything else, if there is one of that name."""
-    token: str | None = field(default=None, repr=False)
-    webhook_secret: str | None = field(default=None, repr=False)
-    """What incoming webhooks check the signature with."""
-    signature: str = "sha1=hex"
-    """How the signature is written: `sha1=hex` or `hex`."""

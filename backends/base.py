@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 import httpx
 from pydantic import ConfigDict, JsonValue, model_validator
 
-from backends._accounts import AzureDevOpsAccount, GitHubAccount, GitLabAccount
+from backends._accounts import GitHubAccount
 from backends._destinations import Rules, open_transport
 from domain.documents import Document
 from domain.errors import BackendRefused, InvalidInvocation
@@ -106,8 +106,6 @@ class Resources:
     streamer: Callable[[], Awaitable[Streamer | None]] = field(default=no_streamer, repr=False)
     """How the execution agent takes its runs, as it said when it last started; None: it never did."""
     github: GitHubAccount = field(default_factory=GitHubAccount)
-    gitlab: GitLabAccount = field(default_factory=GitLabAccount)
-    azure_devops: AzureDevOpsAccount = field(default_factory=AzureDevOpsAccount)
 
     @property
     def destinations(self) -> Rules:

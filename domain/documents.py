@@ -5,6 +5,7 @@ What users write (definitions, inputs) is kept exactly as it was received: key o
 
 import json
 from typing import TypeAlias
+from urllib.parse import parse_qs
 
 from pydantic import JsonValue
 from pydantic_core import from_json
@@ -17,6 +18,8 @@ Document: TypeAlias = dict[str, JsonValue]
 MAX_DEPTH = 100
 """How deeply arrays and objects may nest."""
 
+FORM = "application/x-www-form-urlencoded"
+_MOST_FIELDS = 100
 _MAX_BITS = 1024
 """Integers beyond have no counterpart among floating point numbers, which is what most readers have."""
 
@@ -88,3 +91,20 @@ def refuse_unfaithful(value: JsonValue, depth: int = 0) -> None:
         case list():
             for item in value:
                 refuse_unfaithful(item, depth + 1)
+
+
+def posted(body: bytes, content_type: str) -> JsonValue:
+    """The JSON that a webhook sends, as such or in the field `payload` of a form.
+
+    Raises:
+        InvalidRequest: there is none.
+    """
+    if content_type.partition(";")[0].strip().lower() != FORM:
+        return parse(body)
+    try:
+        payload = parse_qs(body.decode(), max_num_fields=_MOST_FIELDS, errors="strict").get("payload")
+    except ValueError as fault:
+        raise InvalidRequest(f"the body is no form in UTF-8: {fault}") from None
+    if not payload:
+        raise InvalidRequest("payload: is required in a form, and must be JSON")
+    return parse(payload[0].encode())

@@ -3,13 +3,11 @@
 import hmac
 from dataclasses import dataclass
 from typing import Any, Final, Self
-from urllib.parse import parse_qs
 
 import regex
 from pydantic import JsonValue
 
-from domain import documents
-from domain.errors import InvalidRequest, Unauthenticated
+from domain.errors import Unauthenticated
 from domain.runs import RunStatus
 
 SIGNATURE: Final = "X-Hub-Signature-256"
@@ -21,8 +19,6 @@ _SUCCESSES = frozenset({"success", "skipped", "neutral"})
 _COMPLETED = "completed"
 _EXTERNAL = regex.compile(r"gh_\d{1,20}_\d{1,20}_(?P<run>\d{1,20})")
 _LINK = regex.compile(r"https?://[^/?#]+/(?P<repository>[^/?#]+/[^/?#]+)/actions/runs/(?P<run>\d{1,20})(?:[/?#].*)?")
-_FORM = "application/x-www-form-urlencoded"
-_MOST_FIELDS = 100
 
 
 def external_run_id(owner_id: int, repository_id: int, run_id: int) -> str:
@@ -116,23 +112,6 @@ def require_signature(secret: str, signature: str | None, body: bytes) -> None:
     expected = "sha256=" + hmac.digest(secret.encode(), body, "sha256").hex()
     if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
         raise Unauthenticated("the request is not signed by GitHub with the secret that is configured here")
-
-
-def payload(body: bytes, content_type: str) -> JsonValue:
-    """What a webhook says: JSON as such, or in the field `payload` of a form.
-
-    Raises:
-        InvalidRequest: there is none.
-    """
-    if content_type.partition(";")[0].strip().lower() != _FORM:
-        return documents.parse(body)
-    try:
-        found = parse_qs(body.decode(), max_num_fields=_MOST_FIELDS, errors="strict").get("payload")
-    except ValueError as fault:
-        raise InvalidRequest(f"the body is no form in UTF-8: {fault}") from None
-    if not found:
-        raise InvalidRequest("payload: is required in a form, and must be JSON")
-    return documents.parse(found[0].encode())
 
 
 def _text(value: Any) -> str | None:

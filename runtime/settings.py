@@ -138,27 +138,6 @@ class Settings(KafkaSettings):
     github_webhook_secret: SecretStr | None = None
     """What GitHub signs its webhooks with. Its door needs it."""
 
-    gitlab_url: WebAddress = "https://gitlab.com"
-    """Where GitLab is."""
-
-    gitlab_token: SecretStr | None = None
-    """A token for GitLab; the organization secret `GITLAB_TOKEN` is used before it."""
-
-    gitlab_webhook_secret: SecretStr | None = None
-    """What GitLab's webhooks carry. Its door needs it."""
-
-    azure_devops_url: WebAddress = "https://dev.azure.com"
-    """Where Azure DevOps is."""
-
-    azure_devops_token: SecretStr | None = None
-    """A token for Azure DevOps; the organization secret `AZURE_DEVOPS_TOKEN` is used before it."""
-
-    azure_devops_webhook_secret: SecretStr | None = None
-    """What incoming webhooks of Azure DevOps check our signature with."""
-
-    azure_devops_signature: Literal["sha1=hex", "hex"] = "sha1=hex"
-    """How that signature is written."""
-
     smtp_url: Annotated[SecretStr, AfterValidator(smtp)] | None = None
     """The SMTP server that takes our emails, `smtp://user:password@host:587`. Without one there are no emails."""
 

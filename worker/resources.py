@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import httpx
 from pydantic import SecretStr
 
-from backends._accounts import AzureDevOpsAccount, GitHubAccount, GitLabAccount
+from backends._accounts import GitHubAccount
 from backends.base import Producer, Resources
 from domain.organization import Streamer
 from runtime.organization import Organization
@@ -57,13 +57,6 @@ def resources(
             token=_plain(settings.github_token),
             app_id=settings.github_app_id,
             app_private_key=_plain(settings.github_app_private_key),
-        ),
-        gitlab=GitLabAccount(url=settings.gitlab_url, token=_plain(settings.gitlab_token)),
-        azure_devops=AzureDevOpsAccount(
-            url=settings.azure_devops_url,
-            token=_plain(settings.azure_devops_token),
-            webhook_secret=_plain(settings.azure_devops_webhook_secret),
-            signature=settings.azure_devops_signature,
         ),
     )
 

@@ -231,8 +231,10 @@ async def test_who_is_not_active_gets_no_email(mailing: Product, mails: FakeMail
     await mailing.action(requiredApproval=True)
     await mailing.api.patch("/v1/actions/deploy/permissions", json={"approve": {"users": [ADA], "roles": []}})
     run = await mailing.start()
-    lines = await logged(mailing, run["id"], "Nobody is told")
-    assert lines[-1] == "Nobody is told by email: no active person may approve"
+    assert await logged(mailing, run["id"], "Nobody is told") == [
+        "Nobody can approve this run: the approve lists name nobody: only the organization's credentials can approve",
+        "Nobody is told by email: no active person may approve",
+    ]
     assert not mails.letters
 
 
