@@ -1,10 +1,11 @@
 """What a run sends, secrets and all, as it is needed after its backend was told of it: to be claimed, or looked up."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from backends import parse_rendered
-from backends.base import InvocationMethod
+from backends.base import InvocationMethod, Resources
 from domain import contexts
 from domain.actions import Action
 from domain.documents import Document
@@ -13,7 +14,7 @@ from domain.fingerprints import fingerprint
 from domain.jq import Evaluator
 from domain.runs import Run
 from domain.templating import Template
-from store import events, secrets
+from store import actions, events, secrets
 from store.database import Database
 
 _SAID = {"body", "payload"}
@@ -76,6 +77,30 @@ class Deliveries:
         if run.interlock.gate and not run.approves(fingerprint(rendering.value, self.request_key)):
             raise BackendRefused("What would be sent has changed since it was approved")
         return parse_rendered(rendering.value)
+
+    async def handed_over(
+        self, run: Run, action_id: str, resources: Resources, known: set[str]
+    ) -> tuple[InvocationMethod, Resources]:
+        """The method of a run that was handed over, and what it may use.
+
+        Secrets are added to those that are `known` as soon as anything could tell them.
+
+        Raises:
+            InterlockError: why it cannot be rendered (any more). The text may hold a secret.
+            Unavailable: it cannot be rendered now.
+        """
+        async with self.database.read() as session:
+            action = await actions.version(session, action_id, run.interlock.action_version)
+        plaintexts = await self.secrets_of(action.template)
+        known.update(plaintexts.values())
+        method = await self.method_of(run, action, plaintexts)
+
+        async def secret(name: str) -> str | None:
+            found = await resources.secret(name)
+            known.update({found} if found else ())
+            return found
+
+        return method, dataclasses.replace(resources, secret=secret)
 
     async def message_of(self, run: Run, action: Action) -> Document:
         """The message that older receivers expect; empty if the run says what is sent.

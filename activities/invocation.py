@@ -4,43 +4,41 @@ import asyncio
 import contextlib
 import dataclasses
 from base64 import b64encode
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TypeVar
 from urllib.parse import unquote
 
 import httpx
+from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
+from activities.attempts import Watch
 from activities.deliveries import Deliveries
 from activities.receipts import failed, redacted, settle, unexpected
+from activities.retrying import Retrying
 from activities.services import Services
+from activities.turns import Turns
 from activities.upserts import upsert
 from backends import parse_rendered
 from backends.base import Delivery, EntityWrite, InvocationMethod, Receipt
 from domain import contexts
 from domain.actions import Action
-from domain.errors import (
-    BackendBusy,
-    BackendRefused,
-    BackendUnavailable,
-    InterlockError,
-    InvalidInvocation,
-    Unavailable,
-)
+from domain.attempts import Attempt, Kind, Outcome, Try
+from domain.budgets import Wanted
+from domain.documents import Document
+from domain.errors import BackendRefused, BackendUnavailable, InterlockError, InvalidInvocation, Unavailable
 from domain.fingerprints import fingerprint
 from domain.runs import Run, RunStatus
-from domain.secrets import Redactor
-from store import actions, approvals, runs
+from store import actions, approvals, attempts, runs
+from store.runs import Found
 from workflows.calls import Progress
 
 _HEARTBEAT_SECONDS = 3
 _CHANGED = "What would be sent has changed since it was approved, and an earlier attempt may have been sent already"
-_MOST_REFUSALS = 20
-"""How often a backend may say that it is busy; it says itself when to ask again, up to an hour later."""
+_Result = TypeVar("_Result")
 
 
 class InvocationActivity:
@@ -49,10 +47,9 @@ class InvocationActivity:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._under_way: dict[str, asyncio.Task[Progress]] = {}
-        self._failures: Counter[str] = Counter()
-        """How often each run could not reach its backend; a worker that starts again counts anew, which is harmless."""
-        self._refusals: Counter[str] = Counter()
-        """How often its backend was busy."""
+        self._tries: dict[str, Try] = {}
+        """Which of Temporal's attempts each of them is for."""
+        self._turns = Turns(services)
         self._deliveries = Deliveries(
             services.database,
             services.evaluate,
@@ -71,16 +68,20 @@ class InvocationActivity:
         first, or finds in the row what became of it. Only when the worker died during the call is it repeated, with
         the run id as its idempotency key, as in every delivery.
         """
+        info = activity.info()
         task = self._under_way.get(run_id)
         if task is None:
+            self._tries[run_id] = Try(activity=info.activity_id, first=info.attempt, last=info.attempt)
             task = self._under_way[run_id] = asyncio.create_task(self._deliver(run_id))
             task.add_done_callback(lambda done: self._ended(run_id, done))
+        elif self._tries[run_id].activity == info.activity_id:
+            self._tries[run_id] = self._tries[run_id].model_copy(update={"last": info.attempt})
         async with _heartbeat():
             # Shielded: what was sent cannot be taken back, so it is recorded even if nobody waits for it any more.
             return await asyncio.shield(task)
 
     def _ended(self, run_id: str, task: asyncio.Task[Progress]) -> None:
-        del self._under_way[run_id]
+        del self._under_way[run_id], self._tries[run_id]
         if not task.cancelled():
             task.exception()  # seen, even if the attempt that waited for it was given up
 
@@ -89,57 +90,93 @@ class InvocationActivity:
             found = await runs.find(session, run_id)
             run = found.run
             action = await actions.version(session, found.action_id, run.interlock.action_version)
+            tried = self._tries[run_id]
+            before = await attempts.before(session, run_id, tried.activity) if tried.first > 1 else attempts.Before()
         if run.status is RunStatus.WAITING_FOR_APPROVAL:
             return Progress(status=run.status)
         if run.status is not RunStatus.IN_PROGRESS or found.delivered:
-            self._failures.pop(run_id, None)
             return await self._record(run, Receipt())
         if starts_at := _too_early(run):
             return Progress(status=run.status, starts_at=starts_at)
-        known, lines = set[str](), list[str]()
+        watch, lines = Watch(Kind.INVOKE, self._services.now()), list[str]()
+        known = watch.known
+        fault: InterlockError | None = None
+        write: EntityWrite | None = None
+        wanted = Wanted()
         try:
             plaintexts = await self._deliveries.secrets_of(action.template)
             known |= set(plaintexts.values())
-            method, run = await self._rendered(run, action, plaintexts, lines)
+            method, run, payload = await self._rendered(run, action, plaintexts, lines)
             if method is None:
                 # Not as it stands by now: approved again, it would look as if this attempt had sent it.
                 return Progress(status=run.status)
+            wanted = self._turns.wanted(found, action, method, payload)
+            if progress := await self._turns.take(found, wanted):
+                return progress  # it waits for its turn, or has ended meanwhile
+            run = await self._released(run, payload, synchronous=method.synchronous())
             if run.status is not RunStatus.IN_PROGRESS:
                 return await self._record(run, Receipt())  # it has ended meanwhile
             known |= set(_made_of(method) if plaintexts else ())
             if write := method.writes():
                 return await self._upserted(run, write, lines)
-            receipt = await self._sent(method, run, action, known)
-        except BackendUnavailable as fault:
-            failures = self._refusals if isinstance(fault, BackendBusy) else self._failures
-            failures[run_id] += 1
-            most = _MOST_REFUSALS if isinstance(fault, BackendBusy) else self._services.attempts
-            if failures[run_id] < most:
-                raise ApplicationError(
-                    Redactor(known).text(str(fault)),
-                    type=type(fault).__name__,
-                    next_retry_delay=fault.retry_after if isinstance(fault, BackendBusy) else None,
-                ) from None
-            receipt = failed(fault)
+            receipt = await self._sent(method, run, action, watch)
         except Unavailable:
             raise
-        except InterlockError as fault:
-            receipt = failed(fault)
-        self._failures.pop(run_id, None)
-        self._refusals.pop(run_id, None)
-        redactor = Redactor(known)
-        return await self._record(run, redacted(receipt, redactor), lines=tuple(map(redactor.text, lines)))
+        except InterlockError as failure:
+            fault, receipt = failure, failed(failure)
+        receipt = redacted(receipt, watch.redactor)
+        lines = list(map(watch.redactor.text, lines))
+        if write:  # nobody was called
+            return await self._record(run, receipt, lines=lines)
+        queued = await self._queued(found, wanted, watch, fault, receipt)
+        if queued and queued.starts_at:
+            made = watch.ended(watch.outcome(fault, receipt), receipt.summary, at=self._services.now())
+            made = made.model_copy(update={"again_at": queued.starts_at})
+            await self._until_sql_answers(lambda session: attempts.record(session, run.id, made, self._tries[run_id]))
+            return queued
+        made = self._made(watch, fault, receipt, Retrying(lambda: action.definition, self._services.attempts, before))
+        if made.again_at:
+            await self._until_sql_answers(lambda session: attempts.record(session, run.id, made, self._tries[run_id]))
+            raise ApplicationError(
+                made.said or made.outcome,
+                type=type(fault).__name__ if fault else made.outcome,
+                next_retry_delay=made.again_at - made.ended_at,
+            )
+        return await self._record(run, receipt, lines=lines, made=made)
+
+    async def _queued(
+        self, found: Found, wanted: Wanted, watch: Watch, fault: InterlockError | None, receipt: Receipt
+    ) -> Progress | None:
+        """Note what the call says about the backend. With how the run stands, if that has made it wait again.
+
+        It is the circuit it waits for then, so this was no failure of its own. What may have arrived is not repeated.
+        """
+        if wanted.breaker is None:
+            return None
+        worked = self._turns.worked(watch, watch.outcome(fault, receipt))
+        if await self._turns.is_news(wanted, worked):
+            await self._until_sql_answers(lambda session: self._turns.note(session, found.run, wanted, worked))
+        progress = await self._turns.take(found, wanted) if isinstance(fault, BackendUnavailable) else None
+        return progress if progress and progress.queued else None
+
+    def _made(self, watch: Watch, fault: InterlockError | None, receipt: Receipt, retrying: Retrying) -> Attempt:
+        """The attempt, and when it is made again."""
+        at, outcome = self._services.now(), watch.outcome(fault, receipt)
+        if outcome is Outcome.ACCEPTED:
+            return watch.ended(outcome, None, at=at)
+        pause = retrying.pause(fault, receipt, watch, at)
+        return watch.ended(outcome, receipt.summary, at=at, again_at=at + pause if pause is not None else None)
 
     async def _rendered(
         self, run: Run, action: Action, plaintexts: dict[str, str], lines: list[str]
-    ) -> tuple[InvocationMethod | None, Run]:
-        """The method to invoke, secrets and all; the run with its payload, which has none; what to log, in `lines`.
+    ) -> tuple[InvocationMethod | None, Run, Document | None]:
+        """The method to invoke, secrets and all; the run; its payload, which has none; what to log, in `lines`.
 
         No method if it is not what was approved; the run waits for approval again then.
         """
         template = action.template
         if run.payload is not None and not template.secret_programs:
-            return parse_rendered(run.payload), run  # what was checked at the request is what is sent
+            return parse_rendered(run.payload), run, run.payload  # what was checked at the request is what is sent
         context = contexts.of_run(run, action, await self._deliveries.event_of(run))
         delivery = await template.rendered(context, self._services.evaluate, secrets=plaintexts, now=run.created_at)
         lines += delivery.warnings
@@ -148,7 +185,7 @@ class InvocationActivity:
         if run.interlock.gate:
             request = fingerprint(delivery.value, self._services.request_key)
             if not run.approves(request):
-                return None, await self._reopened(run, request)
+                return None, await self._reopened(run, request), None
         method = parse_rendered(delivery.value)
         if template.secret_programs and method.writes():
             raise InvalidInvocation("invocationMethod: names secrets, and what is written to the catalog is not secret")
@@ -156,11 +193,11 @@ class InvocationActivity:
         if payload is None:  # it waited for approval
             masked = await template.rendered(context, self._services.evaluate, secrets=None, now=run.created_at)
             payload = masked.value if isinstance(masked.value, dict) else None
-        if payload != run.payload or method.synchronous() != run.interlock.synchronous:
-            run = await self._released(run, payload, synchronous=method.synchronous())
-        return method, run
+        return method, run, payload
 
-    async def _released(self, run: Run, payload: Any, *, synchronous: bool) -> Run:
+    async def _released(self, run: Run, payload: Document | None, *, synchronous: bool) -> Run:
+        if payload == run.payload and synchronous == run.interlock.synchronous:
+            return run
         at = self._services.now()
         async with self._services.database.write() as session:
             _, after = await runs.change(
@@ -196,19 +233,18 @@ class InvocationActivity:
             return await self._record(run, unexpected(fault, run.id), lines=lines)
         return Progress(status=after.status)
 
-    async def _sent(self, method: InvocationMethod, run: Run, action: Action, known: set[str]) -> Receipt:
+    async def _sent(self, method: InvocationMethod, run: Run, action: Action, watch: Watch) -> Receipt:
         """What came of it. The secrets that the method asks for are added to those that are known."""
-        if run.status.is_terminal:  # settled while it was rendered
-            return Receipt()
         token = self._services.access_token(run.id, run.interlock.depth)
 
         async def secret(name: str) -> str | None:
             found = await self._services.resources.secret(name)
-            known.update({found} if found else ())
+            watch.known.update({found} if found else ())
             return found
 
-        using = dataclasses.replace(self._services.resources, access_token=token, secret=secret)
-        message = await self._deliveries.message_of(run, action)
+        using = dataclasses.replace(self._services.resources, access_token=token, secret=secret, observe=watch)
+        watch.message = message = await self._deliveries.message_of(run, action)
+        watch.started_at = self._services.now()
         try:
             return await method.invoke(
                 Delivery(run_id=run.id, legacy_message=message, action=run.action.identifier), using
@@ -218,20 +254,33 @@ class InvocationActivity:
         except Exception as fault:
             return unexpected(fault, run.id)  # something may have been sent, so it is not repeated
 
-    async def _record(self, run: Run, receipt: Receipt, *, lines: Sequence[str] = ()) -> Progress:
-        """Settle the run by the receipt, unless it has ended meanwhile.
+    async def _record(
+        self, run: Run, receipt: Receipt, *, lines: Sequence[str] = (), made: Attempt | None = None
+    ) -> Progress:
+        """Settle the run by the receipt, unless it has ended meanwhile, and keep the attempt that was made."""
+        at = self._services.now()
+
+        async def work(session: AsyncSession) -> Run:
+            after = await settle(session, run, receipt, lines=lines, at=at)
+            if made:
+                await attempts.record(session, run.id, made, self._tries[run.id])
+            return after
+
+        return Progress.of(await self._until_sql_answers(work))
+
+    async def _until_sql_answers(self, work: Callable[[AsyncSession], Awaitable[_Result]]) -> _Result:
+        """What the transaction gives.
 
         What was sent cannot be taken back, so this goes on until SQL answers instead of failing the activity,
         which would send again.
         """
-        at = self._services.now()
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(Unavailable), wait=wait_exponential(multiplier=0.2, max=5), reraise=True
         ):
             with attempt:
                 async with self._services.database.write() as session:
-                    after = await settle(session, run, receipt, lines=lines, at=at)
-        return Progress(status=after.status)
+                    result = await work(session)
+        return result
 
 
 def _too_early(run: Run) -> datetime | None:

@@ -5,15 +5,17 @@ import dataclasses
 import logging
 from datetime import timedelta
 
+from activities.attempts import Watch
 from activities.deliveries import Deliveries
 from activities.receipts import redacted, settle, unexpected
 from activities.services import Services
-from backends.base import InvocationMethod, Receipt, Reference
+from backends.base import Receipt, Reference
+from domain.attempts import Attempt, Kind
 from domain.claims import next_look_up
 from domain.errors import BackendBusy, InterlockError, Unavailable
 from domain.runs import Run, RunStatus
 from domain.secrets import Redactor
-from store import actions, claims
+from store import attempts, claims
 from store.claims import Due
 
 log = logging.getLogger(__name__)
@@ -60,7 +62,7 @@ class LookUpWork:
         if one.run.status is not RunStatus.IN_PROGRESS:
             return None
         async with self._turn:
-            receipt, again = await self._asked(one)
+            receipt, again, made = await self._asked(one)
         if receipt is not None:  # what it says about later is said here, not in its place
             again = receipt.look_up_after or again
             receipt = dataclasses.replace(receipt, claim=None, look_up_after=None)
@@ -69,41 +71,44 @@ class LookUpWork:
             after = await settle(session, one.run, receipt, at=at, by_driver=False) if receipt else None
             if after is None or not after.status.is_terminal:
                 await claims.look_at(session, [one.run.id], at + again)
+            if made:
+                await (attempts.record if receipt and receipt.status else attempts.record_news)(
+                    session, one.run.id, made
+                )
         return after
 
-    async def _asked(self, one: Due) -> tuple[Receipt | None, timedelta]:
-        """What the backend says, if anything, and when to ask it again."""
+    async def _asked(self, one: Due) -> tuple[Receipt | None, timedelta, Attempt | None]:
+        """What the backend says, if anything, when to ask it again, and what there is to keep of the attempt."""
         again = next_look_up(self._services.now() - one.invoked_at)
-        known: set[str] = set()
+        watch = Watch(Kind.LOOK_UP, self._services.now())
         try:
-            receipt = await self._answer(one, known)
+            receipt = await self._answer(one, watch)
         except Unavailable:
             raise
         except BackendBusy as busy:
-            return None, max(busy.retry_after, again)
+            again = max(busy.retry_after, again)
+            return None, again, self._failed(watch, busy, again)
         except InterlockError as fault:
-            cause = Redactor(known).text(str(fault))
+            cause = Redactor(watch.known).text(str(fault))
             log.warning("backend was asked in vain", extra={"run_id": one.run.id, "cause": cause})
-            return None, again
+            return None, again, self._failed(watch, fault, again)
         except Exception as fault:
             unexpected(fault, one.run.id)  # which logs it; the run goes on, somebody may report
-            return None, again
-        return (redacted(receipt, Redactor(known)) if receipt else None), again
+            return None, again, None
+        if receipt is None:
+            return None, again, None
+        made = watch.ended(watch.outcome(None, receipt), None, at=self._services.now())
+        return redacted(receipt, Redactor(watch.known)), again, made
 
-    async def _answer(self, one: Due, known: set[str]) -> Receipt | None:
+    def _failed(self, watch: Watch, fault: InterlockError, again: timedelta) -> Attempt:
+        at = self._services.now()
+        return watch.ended(watch.outcome(fault, None), str(fault), at=at, again_at=at + again)
+
+    async def _answer(self, one: Due, watch: Watch) -> Receipt | None:
         run = one.run
-        async with self._services.database.read() as session:
-            action = await actions.version(session, one.action_id, run.interlock.action_version)
-        plaintexts = await self._deliveries.secrets_of(action.template)
-        known.update(plaintexts.values())
-        method: InvocationMethod = await self._deliveries.method_of(run, action, plaintexts)
-
-        async def secret(name: str) -> str | None:
-            found = await self._services.resources.secret(name)
-            known.update({found} if found else ())
-            return found
-
+        method, using = await self._deliveries.handed_over(run, one.action_id, self._services.resources, watch.known)
+        using = dataclasses.replace(using, observe=watch)
         reference = Reference(
             run_id=run.id, invoked_at=one.invoked_at, external_run_id=run.external_run_id, link=run.link
         )
-        return await method.look_up(reference, dataclasses.replace(self._services.resources, secret=secret))
+        return await method.look_up(reference, using)

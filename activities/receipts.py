@@ -57,7 +57,7 @@ async def settle(
 
     What a report has said stays as well: whoever works on the run knows more of it than who has only sent it.
     """
-    delivered = receipt.status is None and run.status is RunStatus.IN_PROGRESS
+    left = receipt.status is None and receipt.claim is None and run.status is RunStatus.IN_PROGRESS
 
     def move(current: Run) -> Run:
         if current.status.is_terminal:
@@ -67,7 +67,7 @@ async def settle(
             return current.changed(at=at, by=PLATFORM, **said)
         return current.moved(receipt.status, at=at, by=PLATFORM, **said)
 
-    _, after = await runs.change(session, run.id, move, origin="API", by_driver=by_driver, delivered=delivered)
+    _, after = await runs.change(session, run.id, move, origin="API", by_driver=by_driver, delivered=left)
     if after.status is RunStatus.IN_PROGRESS and (receipt.claim or receipt.look_up_after is not None):
         await claims.wait(
             session,
@@ -76,6 +76,8 @@ async def settle(
             look_up_at=at + receipt.look_up_after if receipt.look_up_after is not None else None,
             at=at,
         )
+    elif left and after.status.is_terminal:
+        await claims.handed_over(session, run.id, receipt.external_run_id, at=at)  # to be stopped, if anybody wants to
     for line in (*lines, *receipt.log):
         await runs.log(session, run.id, line, by=PLATFORM, at=at)
     return after

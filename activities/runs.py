@@ -15,7 +15,7 @@ from domain.errors import InterlockError, Unavailable
 from domain.models import Kept
 from domain.runs import PLATFORM, Run, RunStatus
 from domain.users import Caller
-from store import approvals, runs, users
+from store import actions, approvals, runs, users
 from store.action_policies import Policies
 from store.fingerprints import Fingerprints
 from workflows.calls import OperatorWord, Progress, Question
@@ -65,14 +65,15 @@ class RunActivities:
         """How the run ended; one that nobody reported in time fails."""
         at = self._services.now()
         async with self._services.database.write() as session:
+            stop = question.expired and await _stops_late(session, question.run_id)
             _, after = await runs.change(
                 session,
                 question.run_id,
-                lambda run: run.unreported(at=at, by=PLATFORM) if question.expired else run,
+                lambda run: run.unreported(at=at, by=PLATFORM, stop=stop) if question.expired else run,
                 origin="API",
                 by_driver=True,
             )
-        return Progress(status=after.status)
+        return Progress.of(after)
 
     @activity.defn
     async def hear_operator(self, word: OperatorWord) -> Progress:
@@ -90,7 +91,7 @@ class RunActivities:
             async with self._services.database.write() as session:
                 await runs.log(session, word.run_id, _refused(word, refusal), by=PLATFORM, at=at)
         async with self._services.database.read() as session:
-            return Progress(status=(await runs.get(session, word.run_id)).status)
+            return Progress.of(await runs.get(session, word.run_id))
 
     async def _decide(self, word: OperatorWord, at: datetime) -> None:
         said = OperatorDecision.model_validate(word.said)
@@ -122,6 +123,13 @@ class RunActivities:
                 origin="API",
                 by_driver=True,
             )
+
+
+async def _stops_late(session: AsyncSession, run_id: str) -> bool:
+    """Whether the backend is to be stopped when the time limit of the run has passed."""
+    found = await runs.find(session, run_id)
+    action = await actions.version(session, found.action_id, found.run.interlock.action_version)
+    return action.definition.backend_rules.cancel_after_time_limit
 
 
 async def _escalate(session: AsyncSession, run_id: str, at: datetime) -> None:

@@ -144,6 +144,7 @@ async def take_back(
     """Take back what was left to somebody else; what they have said in the caller's place counts no more."""
     await visible(run_id, caller, services)
     after = await delegations.take_back(services.database, run_id, caller, at=now, origin=Source.API, cause=cause)
+    await services.driver.try_wake(after)
     return {"ok": True, "run": _shaped(after, version)}
 
 

@@ -26,6 +26,7 @@ WRITES = {
     ("POST", "/v1/actions/{action_id}/replay"): (Resource.ACTION, Happening.UPDATE),
     ("PATCH", "/v1/actions/{action_id}/permissions"): (Resource.ACTION_PERMISSIONS, Happening.UPDATE),
     ("POST", "/v1/actions/{action_id}/runs"): (Resource.RUN, Happening.CREATE),
+    ("POST", "/v1/actions/runs/{run_id}/cancel"): (Resource.RUN, Happening.UPDATE),
     ("PATCH", "/v1/actions/runs/{run_id}/approval"): (Resource.RUN, Happening.UPDATE),
     ("POST", "/v1/actions/runs/{run_id}/approval/delegation"): (Resource.RUN, Happening.UPDATE),
     ("DELETE", "/v1/actions/runs/{run_id}/approval/delegation"): (Resource.RUN, Happening.UPDATE),

@@ -35,7 +35,7 @@ from domain.models import Written
 from domain.requests import RunRequest
 from domain.runs import Report, Run, RunStatus, Source, v1
 from domain.users import Caller as CallerValue
-from store import run_lists, runs, users
+from store import run_lists, runs, turns, users
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["runs"])
 
@@ -170,14 +170,18 @@ async def list_runs(
             external_run_id=external_run_id,
             limit=limit,
         )
-        found = await run_lists.listed(session, filters)
+        found = await turns.labelled(session, await run_lists.listed(session, filters))
     return {"ok": True, "runs": [_shaped(run, version) for run in found]}
 
 
 @router.get("/v1/actions/runs/{run_id}", responses=responses(NotFound))
 async def get_run(run_id: str, caller: Caller, services: Services, version: Version = "v2") -> Document:
     """One run."""
-    return {"ok": True, "run": _shaped((await visible(run_id, caller, services)).run, version)}
+    run = (await visible(run_id, caller, services)).run
+    if run.queued:
+        async with services.database.read() as session:
+            [run] = await turns.labelled(session, [run])
+    return {"ok": True, "run": _shaped(run, version)}
 
 
 @router.patch("/v1/actions/runs/{run_id}", responses=responses(NotFound, Forbidden, RunExhausted, RunSynchronized))

@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from temporalio.client import Client
 
+import backends
 from api.app import create_app
 from api.form_options import form_turns
 from api.services import ApiServices
@@ -30,6 +31,7 @@ from store.database import Database
 
 async def serve(settings: Settings, *, sockets: Sequence[socket.socket] | None = None, stop: asyncio.Event) -> None:
     """`interlock api`: serve until `stop` is set. Waits for SQL; works without Temporal, which is told later."""
+    backends.tell()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(settings.database_url))
         organization = await unless(stop, wait_for_organization(settings, database))

@@ -38,8 +38,8 @@ async def viewer_of(caller: Caller, services: ApiServices) -> Viewer | None:
     return Viewer(caller.id, approvable, judged)
 
 
-def require_reporter(run: Run, caller: Caller) -> None:
-    """Refuse a caller who may not say anything about the run.
+def require_reporter(run: Run, caller: Caller, what: str = "report about") -> None:
+    """Refuse a caller who may not say anything about the run, nor do `what` is meant to be done to it.
 
     Raises:
         Forbidden: says who may.
@@ -51,4 +51,4 @@ def require_reporter(run: Run, caller: Caller) -> None:
     who = "the organization's credentials, Admins and the requester"
     if run.source is Source.AUTOMATION:
         who = "the organization's credentials, Admins and its own access token"
-    raise Forbidden(f"only {who} may report about run {run.id}, and {caller.name} is none of them")
+    raise Forbidden(f"only {who} may {what} run {run.id}, and {caller.name} is none of them")

@@ -1,22 +1,22 @@
 """One file per invocation method: the JSON a user writes, and what happens when it is invoked.
 
 A backend exists by being there: a module of this package, or of the entry point group `interlock.backends`, that
-defines an `InvocationMethod` whose `type` is a literal.
+defines an `InvocationMethod` whose `type` is a literal. `docs/adding-a-backend.md` shows one.
 """
 
-import inspect
-import pkgutil
-from collections.abc import Iterable, Iterator
-from importlib import import_module, metadata
-from types import ModuleType
-from typing import Any, Literal, TypeGuard, get_args, get_origin
+import logging
+from collections import defaultdict
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic.json_schema import models_json_schema
 
 from backends._destinations import check_destination, open_transport
+from backends._discovery import Found, Refused, discover
 from backends._posting import post
 from backends._problems import sentences
+from backends._proxy import Proxy
+from backends._rest import Rest, RestAnswer, segment
 from backends._topics import publish_change
 from backends.base import Delivery, InvocationMethod, Receipt, Reference, Resources
 from domain.documents import Document
@@ -24,11 +24,17 @@ from domain.errors import InvalidInvocation, InvalidRequest
 
 __all__ = [
     "METHODS",
+    "REFUSED",
     "Delivery",
+    "Found",
     "InvocationMethod",
+    "Proxy",
     "Receipt",
     "Reference",
+    "Refused",
     "Resources",
+    "Rest",
+    "RestAnswer",
     "check_destination",
     "components",
     "discover",
@@ -38,59 +44,25 @@ __all__ = [
     "post",
     "publish_change",
     "schema",
+    "segment",
+    "tell",
 ]
 
-ENTRY_POINTS = "interlock.backends"
-_REFERENCE = "#/components/schemas/{model}"
+log = logging.getLogger(__name__)
+
+_COMPONENTS = "#/components/schemas/"
+METHODS, REFUSED = discover()
+"""The backends by the `type` they have in JSON, and the entry points that are not used."""
 
 
-def discover() -> dict[str, type[InvocationMethod]]:
-    """Every backend that is there, by the `type` it has in JSON.
-
-    Raises:
-        RuntimeError: two backends have the same type.
-    """
-    methods: dict[str, type[InvocationMethod]] = {}
-    for found in [*_in_package(), *_in_entry_points()]:
-        for method in _methods_of(found):
-            for name in get_args(method.model_fields["type"].annotation):
-                if (other := methods.setdefault(name, method)) is not method:
-                    raise RuntimeError(f"both {_place(other)} and {_place(method)} are the backend {name}")
-    return methods
-
-
-def _in_package() -> Iterator[ModuleType]:
-    for module in pkgutil.iter_modules(__path__):
-        if not module.name.startswith("_") and module.name != "base":
-            yield import_module(f"{__name__}.{module.name}")
-
-
-def _in_entry_points() -> Iterator[object]:
-    for entry_point in metadata.entry_points(group=ENTRY_POINTS):
-        yield entry_point.load()
-
-
-def _methods_of(found: object) -> Iterable[type[InvocationMethod]]:
-    """The backends a module defines (those it only imports belong to another), or the class itself."""
-    if not isinstance(found, ModuleType):
-        return [found] if _is_method(found) else []
-    return [value for value in vars(found).values() if _is_method(value) and value.__module__ == found.__name__]
-
-
-def _is_method(value: object) -> TypeGuard[type[InvocationMethod]]:
-    return (
-        inspect.isclass(value)
-        and issubclass(value, InvocationMethod)
-        and get_origin(value.model_fields["type"].annotation) is Literal
-    )
-
-
-def _place(method: type[InvocationMethod]) -> str:
-    return f"{method.__module__}.{method.__qualname__}"
-
-
-METHODS = discover()
-"""The backends by the `type` they have in JSON."""
+def tell() -> None:
+    """Say in the log which plugins are not used, and why: what every process does that starts."""
+    for refused in REFUSED:
+        log.error(
+            "a backend plugin is not used",
+            extra={"plugin": refused.plugin, "why": refused.why},
+            exc_info=refused.fault,
+        )
 
 
 def parse(document: Document) -> InvocationMethod:
@@ -127,20 +99,41 @@ def parse_rendered(document: Document) -> InvocationMethod:
 
 def schema() -> dict[str, Any]:
     """An invocation method in OpenAPI: one of the `components`, told apart by `type`."""
-    references = {name: _REFERENCE.format(model=method.__name__) for name, method in METHODS.items()}
+    references, _ = _described()
     return {
-        "oneOf": [{"$ref": reference} for reference in references.values()],
-        "discriminator": {"propertyName": "type", "mapping": references},
+        "oneOf": [{"$ref": references[method]} for method in dict.fromkeys(METHODS.values())],
+        "discriminator": {
+            "propertyName": "type",
+            "mapping": {name: references[method] for name, method in METHODS.items()},
+        },
     }
 
 
 def components() -> dict[str, dict[str, Any]]:
     """The schemas that `schema` refers to, for `components.schemas` of the OpenAPI document."""
-    _, definitions = models_json_schema(
-        [(method, "validation") for method in METHODS.values()], by_alias=True, ref_template=_REFERENCE
-    )
-    found: dict[str, dict[str, Any]] = definitions["$defs"]
-    return found
+    return _described()[1]
+
+
+def _described() -> tuple[dict[type[InvocationMethod], str], dict[str, dict[str, Any]]]:
+    """Where the schema of each backend is, and all of them.
+
+    Those from elsewhere have the name of their package before theirs: they may be called like anything of ours.
+    """
+    packages: dict[str, list[type[InvocationMethod]]] = defaultdict(list)
+    for method in dict.fromkeys(METHODS.values()):
+        packages[method.__module__.partition(".")[0]].append(method)
+    places: dict[type[InvocationMethod], str] = {}
+    schemas: dict[str, dict[str, Any]] = {}
+    for package, methods in packages.items():
+        before = "" if package == __name__ else f"{package}."
+        references, definitions = models_json_schema(
+            [(method, "validation") for method in methods],
+            by_alias=True,
+            ref_template=f"{_COMPONENTS}{before}{{model}}",
+        )
+        places |= {method: str(references[method, "validation"]["$ref"]) for method in methods}
+        schemas |= {f"{before}{name}": found for name, found in definitions["$defs"].items()}
+    return places, schemas
 
 
 def _type(document: Document) -> str:
@@ -150,6 +143,9 @@ def _type(document: Document) -> str:
 
 def _unknown_type(document: Document) -> str:
     known = ", ".join(sorted(METHODS))
+    if REFUSED:
+        unused = ", ".join(refused.plugin for refused in REFUSED)
+        known += f" (not used, the log of the start says why: {unused})"
     if "type" not in document:
         return f"invocationMethod.type: is required, and must be one of {known}"
     return f"invocationMethod.type: must be one of {known}"

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from domain.azure_devops import SignatureFormat
+from domain.signatures import SIGNATURE
+
 
 @dataclass(frozen=True, kw_only=True)
 class GitHubAccount:
@@ -15,3 +18,31 @@ class GitHubAccount:
     app_id: str | None = None
     app_private_key: str | None = field(default=None, repr=False)
     """PEM."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GitLabAccount:
+    """GitLab.com, or a GitLab of one's own."""
+
+    url: str = "https://gitlab.com"
+    """Without a slash at the end."""
+    token_secret: str = "GITLAB_TOKEN"  # noqa: S105 - a name
+    """The organization secret that is used before the token, if there is one of that name."""
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AzureDevOpsAccount:
+    """Azure DevOps, or an Azure DevOps Server. Without a token builds are started, and not asked about."""
+
+    url: str = "https://dev.azure.com"
+    """What comes before the organization, without a slash at the end."""
+    signing_key_secret: str = "AZURE_DEVOPS_SIGNING_KEY"  # noqa: S105 - a name
+    """The organization secret that signs, if there is one of that name."""
+    signing_key: str | None = field(default=None, repr=False)
+    """What signs otherwise; without it the organization's client secret."""
+    signature_header: str = SIGNATURE
+    signature_format: SignatureFormat = "sha1=hex"
+    token_secret: str = "AZURE_DEVOPS_TOKEN"  # noqa: S105 - a name
+    """The organization secret that is used before the token, if there is one of that name."""
+    token: str | None = field(default=None, repr=False)

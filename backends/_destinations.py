@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from socket import EAI_AGAIN, SOCK_STREAM, gaierror
+from typing import Any
 
 import anyio
 import httpx
 import regex
 
+from backends._proxy import ProxiedTransport, Proxy, Through
 from domain.errors import BackendUnavailable, InvalidInvocation, PrivateDestination, UnresolvableDestination
 from domain.templating import MASK
 
@@ -41,6 +43,15 @@ _PRIVATE: tuple[Network, ...] = tuple(
         "ff00::/8",
     )
 )
+_LOOPBACK: tuple[Network, ...] = tuple(
+    ip_network(network)
+    for network in (
+        "127.0.0.0/8",
+        "0.0.0.0/8",  # which Linux connects to itself
+        "::1/128",
+        "::/128",
+    )
+)
 _METADATA: tuple[Network, ...] = tuple(
     ip_network(network)
     for network in (
@@ -59,6 +70,7 @@ _COMPATIBLE = ip_network("::/96")
 _HOST = regex.compile(r"[a-z0-9._-]+|[0-9a-f:.]*:[0-9a-z:.%_-]*", regex.IGNORECASE)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LOOK_UP_LIMIT = 5.0  # seconds; only for checks ahead of time, deliveries have their own limit
+_PATIENCE = 2.0  # seconds, with a name that the proxy may know better
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,37 +81,48 @@ class Rules:
     always_allowed: frozenset[str] = frozenset()
     never_allowed: frozenset[str] = frozenset()
     own_addresses: frozenset[str] = frozenset()
+    proxy: Proxy | None = None
+    allow_loopback: bool = True
+    """Beside `allow_private`: what else listens on this machine trusts whoever can connect."""
 
     def is_own(self, url: httpx.URL) -> bool:
         """Whether the URL is one of our own API: same scheme, host and port, and a path below ours."""
         origin, path = _origin(url), f"{url.path}/"
         return any(origin == own and path.startswith(below) for own, below in map(_own, self.own_addresses))
 
-    def refusal(self, url: httpx.URL, address: Address) -> str | None:
-        """Why this address of the URL's host may not be called; None when it may."""
-        host, meant = _host(url), tuple(_meant(address))
+    def refusal(self, url: httpx.URL, address: Address | None = None) -> str | None:
+        """Why this address of the URL's host may not be called; None when it may. Without one, why the host may not."""
+        host, meant = _host(url), tuple(_meant(address)) if address else ()
         if _listed(host, meant, self.never_allowed):
             return f"{host} is a destination that this deployment never calls"
         if _listed(host, meant, self.always_allowed) or self.is_own(url):
             return None
         if any(one in network for one in meant for network in _METADATA):
             return f"{host} leads to a cloud metadata address, which is never called"
+        if not self.allow_loopback and any(one in network for one in meant for network in _LOOPBACK):
+            return f"{host} leads to a loopback address, and this deployment does not call its own machine"
         if not self.allow_private and any(one in network for one in meant for network in _PRIVATE):
             return f"{host} leads to a private address, and this deployment does not call private addresses"
         return None
 
 
-def open_transport(tls: ssl.SSLContext | None = None) -> httpx.AsyncHTTPTransport:
+def open_transport(tls: ssl.SSLContext | None = None, proxy: Proxy | None = None) -> httpx.AsyncBaseTransport:
     """The way out: verifies certificates (by default with the usual roots, or those of `SSL_CERT_FILE`).
 
     Each request has a connection of its own. On a kept one a peer that hangs up at that moment cannot be told
     from one that has read the request, and a connection to a checked address must not serve another host.
+
+    No variable of the environment leads through a proxy; only `proxy` does.
     """
-    return httpx.AsyncHTTPTransport(
-        verify=tls or httpx.create_ssl_context(),
-        trust_env=False,
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-    )
+    how: dict[str, Any] = {
+        "verify": tls or httpx.create_ssl_context(),
+        "trust_env": False,
+        "limits": httpx.Limits(max_connections=None, max_keepalive_connections=0),
+    }
+    direct = httpx.AsyncHTTPTransport(**how)
+    if proxy is None:
+        return direct
+    return ProxiedTransport(proxy, direct, Through(proxy, tunnel=False, **how), Through(proxy, tunnel=True, **how))
 
 
 def absolute(url: str) -> httpx.URL:
@@ -119,18 +142,28 @@ def absolute(url: str) -> httpx.URL:
 
 
 async def addresses(url: httpx.URL, rules: Rules) -> tuple[str, ...]:
-    """The addresses of the URL's host, all of which may be called.
+    """The addresses of the URL's host, all of which may be called; of a host behind the proxy its name.
+
+    A name that only the proxy can look up is left to the proxy, unless it is listed as never called.
 
     Raises:
         PrivateDestination: one of them may not.
         UnresolvableDestination: the host has no address.
         BackendUnavailable: the name service does not answer at the moment.
     """
-    host = _host(url)
-    unique = (host,) if _is_address(host) else await _looked_up(host, url.port or _DEFAULT_PORTS[url.scheme])
+    host, port = _host(url), url.port or _DEFAULT_PORTS[url.scheme]
+    proxied = rules.proxy is not None and rules.proxy.takes(host)
+    if _is_address(host):
+        unique: tuple[str, ...] = (host,)
+    else:
+        unique = await (_perhaps_looked_up(host, port) if proxied else _looked_up(host, port))
+    if reason := rules.refusal(url):
+        raise PrivateDestination(reason)
     for one in unique:
         if reason := rules.refusal(url, ip_address(one)):
             raise PrivateDestination(reason)
+    if proxied and rules.proxy and not (unique and rules.proxy.is_around(unique)):
+        return (host,)
     if not unique:
         raise UnresolvableDestination(f"{host} has no address")
     return unique
@@ -156,6 +189,16 @@ async def _looked_up(host: str, port: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
 
+async def _perhaps_looked_up(host: str, port: int) -> tuple[str, ...]:
+    """What this machine knows of a host behind the proxy; many know nothing of the world outside."""
+    with anyio.move_on_after(_PATIENCE):
+        try:
+            return await _looked_up(host, port)
+        except (UnresolvableDestination, BackendUnavailable):
+            return ()
+    return ()
+
+
 async def check_destination(
     url: str,
     *,
@@ -163,6 +206,8 @@ async def check_destination(
     always_allowed: Iterable[str] = (),
     never_allowed: Iterable[str] = (),
     own_addresses: Iterable[str] = (),
+    proxy: Proxy | None = None,
+    allow_loopback: bool = True,
 ) -> None:
     """Refuse a rendered URL ahead of its delivery, which checks again.
 
@@ -179,7 +224,8 @@ async def check_destination(
         if MASK in url:
             return
         raise
-    rules = Rules(allow_private, frozenset(always_allowed), frozenset(never_allowed), frozenset(own_addresses))
+    lists = frozenset(always_allowed), frozenset(never_allowed), frozenset(own_addresses)
+    rules = Rules(allow_private, *lists, proxy, allow_loopback)
     with anyio.move_on_after(_LOOK_UP_LIMIT):
         try:
             await addresses(parsed, rules)

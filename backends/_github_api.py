@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from backends._accounts import GitHubAccount
 from backends._rest import Rest, RestAnswer, segment
 from backends.base import Resources
-from domain.errors import BackendBusy, BackendFault, BackendRefused, BackendUnavailable
+from domain.errors import BackendRefused, BackendUnavailable
 from domain.secrets import Redactor
 
 _HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
@@ -185,9 +185,3 @@ class GitHubApi:
             raise BackendRefused(
                 "the private key of the GitHub App cannot be read: it must be PEM of an RSA key"
             ) from None
-
-
-def because(what: str, fault: BackendFault) -> BackendFault:
-    """The fault, with what was being done."""
-    text = f"{what}: {fault}"
-    return BackendBusy(text, fault.retry_after) if isinstance(fault, BackendBusy) else type(fault)(text)

@@ -81,6 +81,11 @@ class HttpMethod(InvocationMethod):
         """The URL, unless an agent calls it from another network."""
         return None if self.agent else self.url
 
+    def counterpart(self) -> str:
+        """Where the URL leads: its scheme, host and port, whoever calls it."""
+        url = absolute(self.url)
+        return f"{url.scheme}://{url.netloc.decode('ascii')}"
+
     def verify(self) -> None:
         """Check url, method and headers once rendered; what is masked is left for `invoke`.
 

@@ -46,6 +46,7 @@ async def post(url: str, document: Document, *, key: str, using: Resources) -> i
             allow_private=rules.allow_private,
             always_allowed=rules.always_allowed,
             never_allowed=rules.never_allowed,
+            proxy=rules.proxy,
         )
     except UnresolvableDestination as nowhere:
         raise BackendUnavailable(str(nowhere)) from None

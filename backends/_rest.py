@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -11,10 +10,11 @@ import httpx
 from pydantic import JsonValue
 
 from backends._destinations import absolute
+from backends._exchanges import retry_after
 from backends._sending import Answer, Request, send
 from backends.base import Resources
 from domain.documents import canonical
-from domain.errors import BackendBusy, BackendRefused, InvalidInvocation
+from domain.errors import BackendBusy, BackendFault, BackendRefused, InvalidInvocation
 
 _TOO_MANY, _FORBIDDEN, _UNAVAILABLE = 429, 403, 503
 _LONGEST_WAIT = timedelta(hours=1)
@@ -144,14 +144,7 @@ class Rest:
 
     def _after(self, said: str | None) -> timedelta | None:
         """`Retry-After`: seconds, or a date."""
-        if said is None:
-            return None
-        if said.strip().isascii() and said.strip().isdigit():
-            return timedelta(seconds=min(int(said.strip()), 10**6))
-        try:
-            return parsedate_to_datetime(said) - self.using.now()
-        except (ValueError, TypeError):
-            return None
+        return retry_after(said, self.using.now())
 
     def _until(self, said: str | None) -> timedelta | None:
         """The end of a limit in seconds since 1970."""
@@ -169,6 +162,12 @@ def segment(text: str | int) -> str:
     if str(text) in ("", ".", ".."):
         raise InvalidInvocation(f"{str(text)!r} is no name that a request can have in its path")
     return quote(str(text), safe="")
+
+
+def because(what: str, fault: BackendFault) -> BackendFault:
+    """The fault, with what was being done."""
+    text = f"{what}: {fault}"
+    return BackendBusy(text, fault.retry_after) if isinstance(fault, BackendBusy) else type(fault)(text)
 
 
 def _words(wait: timedelta) -> str:

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import anyio
@@ -15,9 +15,12 @@ import httpx
 from pydantic import JsonValue
 
 from backends import _destinations
+from backends._exchanges import HttpExchange
+from backends._proxy import ProxyFault
 from backends.base import Resources
 from domain import documents
 from domain.errors import (
+    BackendFault,
     BackendRefused,
     BackendUnavailable,
     InvalidRequest,
@@ -83,11 +86,51 @@ async def send(request: Request, using: Resources) -> Answer:
         BackendRefused: it may have been sent, or its destination will never do. The text is the cause.
     """
     exchange = _Exchange(request, using)
+    if using.observe is None:
+        return await _sent(exchange, using)
+    at, began = using.now(), anyio.current_time()
+    answer: Answer | None = None
+    fault: str | None = None
+    possible = True
+    try:
+        answer = await _sent(exchange, using)
+        fault = answer.broken
+    except BackendFault as unanswered:
+        fault = str(unanswered)
+        possible = exchange.sent is not False and not isinstance(unanswered, BackendUnavailable)
+        raise
+    finally:
+        if answer is not None or fault is not None:  # else it was stopped from outside
+            took = timedelta(seconds=anyio.current_time() - began)
+            using.observe(_observed(request, answer, fault, at=at, took=took, sent=possible))
+    return answer
+
+
+async def _sent(exchange: "_Exchange", using: Resources) -> Answer:
     with anyio.move_on_after(using.timeout.total_seconds()) as clock:
         await exchange.run()
     if clock.cancelled_caught:
         return exchange.overdue()
     return exchange.answer()
+
+
+def _observed(
+    request: Request, answer: Answer | None, fault: str | None, *, at: datetime, took: timedelta, sent: bool
+) -> HttpExchange:
+    return HttpExchange(
+        at=at,
+        took=took,
+        method=request.method,
+        url=str(request.url),
+        request_headers=request.headers,
+        request_body=request.body,
+        status=answer.status if answer else None,
+        headers=answer.headers if answer else {},
+        body=answer.text if answer else "",
+        cut=answer.cut if answer else False,
+        fault=fault,
+        sent=sent,
+    )
 
 
 @dataclass(slots=True)
@@ -193,6 +236,8 @@ class _Exchange:
                     return f"the certificate of {self.request.url.host} does not verify: {error.verify_message}"
                 case ssl.SSLError():
                     return f"TLS failed: {(error.reason or 'no reason given').replace('_', ' ').lower()}"
+                case ProxyFault():
+                    return str(error)
                 case OSError(errno=int(number)):
                     return os.strerror(number)
         match fault:

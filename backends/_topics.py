@@ -1,10 +1,16 @@
 """What is published to Kafka: the topics of the organization, and messages that the execution agent believes."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import anyio
 from pydantic import JsonValue
 
+from backends._exchanges import KafkaExchange
 from backends.base import Delivery, Producer, Resources, Unconfirmed
 from domain.documents import Document, canonical
-from domain.errors import BackendRefused, BackendUnavailable, InvalidInvocation
+from domain.errors import BackendFault, BackendRefused, BackendUnavailable, InvalidInvocation
 from domain.signatures import SIGNATURE, TIMESTAMP, sign
 
 RUNS = "runs"
@@ -30,7 +36,34 @@ def producer(using: Resources) -> Producer:
     """
     if using.kafka is None:
         raise BackendRefused("No Kafka broker is configured: set INTERLOCK_KAFKA_BROKERS")
-    return using.kafka
+    return _Observed(using.kafka, using) if using.observe else using.kafka
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """A producer, of whose messages somebody keeps account."""
+
+    producer: Producer
+    using: Resources
+
+    async def publish(
+        self, topic: str, message: bytes, *, key: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        at, began = self.using.now(), anyio.current_time()
+
+        def tell(fault: str | None = None, *, sent: bool = True) -> None:
+            took = timedelta(seconds=anyio.current_time() - began)
+            if self.using.observe:
+                self.using.observe(
+                    KafkaExchange(at=at, took=took, topic=topic, key=key, size=len(message), fault=fault, sent=sent)
+                )
+
+        try:
+            await self.producer.publish(topic, message, key=key, headers=headers)
+        except BackendFault as fault:
+            tell(str(fault), sent=isinstance(fault, Unconfirmed))
+            raise
+        tell()
 
 
 async def publish_run(delivery: Delivery, message: bytes, using: Resources, headers: dict[str, str]) -> None:

@@ -9,8 +9,10 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 import httpx
 from pydantic import ConfigDict, JsonValue, model_validator
 
-from backends._accounts import GitHubAccount
+from backends._accounts import AzureDevOpsAccount, GitHubAccount, GitLabAccount
 from backends._destinations import Rules, open_transport
+from backends._exchanges import Observer
+from backends._proxy import Proxy
 from domain.documents import Document
 from domain.errors import BackendRefused, InvalidInvocation
 from domain.models import Written
@@ -50,6 +52,55 @@ class Producer(Protocol):
         """
 
 
+class Reservations(Protocol):
+    """What backends note before they act, so that nothing becomes two runs' or happens twice, whoever dies then."""
+
+    async def reserve(self, external_run_id: str, run_id: str) -> bool:
+        """Whether what has this external id is the run's: it is no other run's, and will be none's from now on.
+
+        Raises:
+            Unavailable: nobody knows at the moment.
+        """
+
+    async def begin(self, run_id: str, at: datetime) -> datetime | None:
+        """Note that something is about to be sent for the run that must not be sent twice.
+
+        When it had begun before, if it had: whoever sent it has died, and nobody knows what became of it.
+
+        Raises:
+            Unavailable: it is not noted, so nothing may be sent.
+        """
+
+    async def undo(self, run_id: str) -> None:
+        """What had begun has provably had no effect: it may begin again.
+
+        Raises:
+            Unavailable: it may not.
+        """
+
+
+@dataclass
+class Remembered:
+    """Reservations of one process, where no database is."""
+
+    owners: dict[str, str] = field(default_factory=dict)
+    begun: dict[str, datetime] = field(default_factory=dict)
+
+    async def reserve(self, external_run_id: str, run_id: str) -> bool:
+        """Whether it is the run's."""
+        return self.owners.setdefault(external_run_id, run_id) == run_id
+
+    async def begin(self, run_id: str, at: datetime) -> datetime | None:
+        """When it had begun before."""
+        earlier = self.begun.get(run_id)
+        self.begun.setdefault(run_id, at)
+        return earlier
+
+    async def undo(self, run_id: str) -> None:
+        """It may begin again."""
+        self.begun.pop(run_id, None)
+
+
 async def no_secret(_name: str) -> str | None:
     """What an organization without secrets has."""
     return None
@@ -78,11 +129,15 @@ class Resources:
     http: httpx.AsyncBaseTransport = field(default_factory=open_transport, repr=False)
     """The way out. A transport, not a client: a client keeps cookies between runs and logs URLs with their secrets."""
     allow_private: bool = True
-    """Whether private addresses may be called, loopback among them. Metadata addresses follow `always_allowed`."""
+    """Whether private addresses may be called. Metadata addresses follow `always_allowed`."""
+    allow_loopback: bool = True
+    """Whether loopback addresses may be, as far as private ones are."""
     always_allowed: frozenset[str] = frozenset()
     """Hosts, addresses and networks that may be called although they are private, or a cloud's metadata service."""
     never_allowed: frozenset[str] = frozenset()
     """Hosts, addresses and networks that are never called. Stronger than `always_allowed`."""
+    proxy: Proxy | None = None
+    """What requests go through that leave the network; `http` has to be opened with the same."""
     timeout: timedelta = timedelta(seconds=30)
     """How long one delivery may take in all, from the look-up of the host to the last byte of the answer."""
     connect_timeout: timedelta = timedelta(seconds=10)
@@ -101,16 +156,23 @@ class Resources:
     """The organization secret of that name, readable; None if there is none. What it gives is redacted from answers."""
     taken: Callable[[str], Awaitable[bool]] = field(default=not_taken, repr=False)
     """Whether some run has this external id already, so that no other one takes it for its own."""
+    reservations: Reservations = field(default_factory=Remembered, repr=False)
+    """What must not become two runs', or happen twice."""
     kafka: Producer | None = None
     """None where no broker is configured."""
     streamer: Callable[[], Awaitable[Streamer | None]] = field(default=no_streamer, repr=False)
     """How the execution agent takes its runs, as it said when it last started; None: it never did."""
     github: GitHubAccount = field(default_factory=GitHubAccount)
+    gitlab: GitLabAccount = field(default_factory=GitLabAccount)
+    azure_devops: AzureDevOpsAccount = field(default_factory=AzureDevOpsAccount)
+    observe: Observer | None = field(default=None, repr=False)
+    """Is told of every exchange with another system; None: nobody keeps account of them."""
 
     @property
     def destinations(self) -> Rules:
         """Which addresses may be called."""
-        return Rules(self.allow_private, self.always_allowed, self.never_allowed, self.own_addresses)
+        lists = self.always_allowed, self.never_allowed, self.own_addresses
+        return Rules(self.allow_private, *lists, self.proxy, self.allow_loopback)
 
 
 @dataclass(frozen=True)
@@ -177,6 +239,9 @@ class InvocationMethod(Written):
     leftovers: ClassVar[frozenset[str]] = frozenset({"omitPayload", "omitUserInputs"})
     """Keys of version 1 that old definitions still have. They are tolerated and mean nothing."""
 
+    goes_to: ClassVar[tuple[str, ...]] = ()
+    """The fields that say who does the work, beside the type."""
+
     type: str
 
     @model_validator(mode="before")
@@ -216,6 +281,10 @@ class InvocationMethod(Written):
     def destination(self) -> str | None:
         """The URL that we would call ourselves (of a rendered method), to refuse it ahead; None if there is none."""
         return None
+
+    def counterpart(self) -> str:
+        """Who does the work (of a rendered method): all runs that go there share its budgets, and its circuit."""
+        return " ".join(filter(None, (self.type, "/".join(str(getattr(self, name)) for name in self.goes_to))))
 
     def writes(self) -> EntityWrite | None:
         """What is to be written to the catalog instead of being sent (of a rendered method); None: it is invoked.

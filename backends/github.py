@@ -1,15 +1,16 @@
 """GitHub Actions: dispatch a workflow, find the workflow run that comes of it, and see how that ends."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from backends._github_api import GitHubApi, because
-from backends._rest import RestAnswer, segment
+from backends._github_api import GitHubApi
+from backends._rest import RestAnswer, because, segment
 from backends.base import Delivery, InvocationMethod, Receipt, Reference, Resources, Switch
 from domain.documents import Document, canonical
-from domain.errors import BackendFault, BackendRefused, InvalidInvocation
+from domain.errors import BackendBusy, BackendFault, BackendRefused, BackendUnavailable, InvalidInvocation
 from domain.github import WorkflowRun, external_run_id, run_number
 from domain.runs import RunStatus
 
@@ -26,10 +27,6 @@ _SEARCH = timedelta(minutes=10)
 _BEFORE = timedelta(minutes=1)
 """How much earlier than its dispatch was answered a workflow run can be made: GitHub's clock is not ours."""
 
-_FOUND: dict[str, str] = {}
-"""Which run a workflow run was found for just now, and is not recorded yet: several are looked for at once."""
-_MOST_FOUND = 1000
-
 _UNPROCESSABLE, _ACCEPTED, _CONFLICT = 422, 202, 409
 
 
@@ -40,6 +37,8 @@ class GitHub(InvocationMethod):
     """
 
     leftovers = InvocationMethod.leftovers | {"branch"}
+
+    goes_to: ClassVar[tuple[str, ...]] = ("org", "repo")
 
     type: Literal["GITHUB"]
     org: str
@@ -76,7 +75,7 @@ class GitHub(InvocationMethod):
             raise InvalidInvocation("invocationMethod.workflowInputs.ref: must be the name of a branch or tag")
 
     async def invoke(self, delivery: Delivery, using: Resources) -> Receipt:
-        """Dispatch the workflow, once.
+        """Dispatch the workflow, once: also where a worker dies while it does.
 
         Raises:
             BackendBusy: GitHub's rate limit holds.
@@ -86,7 +85,10 @@ class GitHub(InvocationMethod):
         try:
             api = await GitHubApi.opened(using, self.org, self.repo)
             repository = await self._repository(api)
-            answer = await self._dispatched(api, self._ref() or str(repository.get("default_branch") or "main"))
+            if since := await using.reservations.begin(delivery.run_id, using.now()):
+                return await self._dispatched_before(api, Reference(delivery.run_id, since))
+            ref = self._ref() or str(repository.get("default_branch") or "main")
+            answer = await self._dispatched(api, ref, delivery.run_id)
         except BackendFault as fault:
             raise because(_DISPATCHING, fault) from None
         return self._receipt(repository, answer)
@@ -112,16 +114,17 @@ class GitHub(InvocationMethod):
         return Receipt(status=run.outcome, log=(run.last_line,))
 
     async def cancel(self, reference: Reference, using: Resources) -> str | None:
-        """Cancel the workflow run, if it is known which it is.
+        """Cancel the workflow run. One that GitHub has not named is found first; no other is ever cancelled.
 
         Raises:
+            BackendUnavailable: it is not there yet.
             BackendFault: GitHub did not.
         """
-        number = self._number(reference)
-        if number is None:
-            return None
         try:
             api = await GitHubApi.opened(using, self.org, self.repo)
+            number = self._number(reference) or await self._certain(api, reference)
+            if number is None:
+                return "GitHub was not asked to cancel anything: which workflow run it is cannot be told for certain"
             answer = await api.post(f"/actions/runs/{number}/cancel")
         except BackendFault as fault:
             raise because(_CANCELLING, fault) from None
@@ -156,16 +159,38 @@ class GitHub(InvocationMethod):
             raise BackendRefused(api.cause(answer))
         return answer
 
-    async def _dispatched(self, api: GitHubApi, ref: str) -> RestAnswer:
+    async def _dispatched(self, api: GitHubApi, ref: str, run_id: str) -> RestAnswer:
+        try:
+            answer = await self._answered(api, ref)
+        except BackendUnavailable:
+            await api.using.reservations.undo(run_id)
+            raise
+        if not answer.accepted:
+            await api.using.reservations.undo(run_id)
+            raise BackendRefused(api.cause(answer))
+        return answer
+
+    async def _answered(self, api: GitHubApi, ref: str) -> RestAnswer:
         document: dict[str, JsonValue] = {"ref": ref, "inputs": self._inputs(), _DETAILS: True}
         answer = await api.post(f"{self._path}/dispatches", document)
         if answer.status == _UNPROCESSABLE and _DETAILS in answer.cause:
             # An Enterprise Server that does not know it, and has done nothing.
             del document[_DETAILS]
             answer = await api.post(f"{self._path}/dispatches", document)
-        if not answer.accepted:
-            raise BackendRefused(api.cause(answer))
         return answer
+
+    async def _dispatched_before(self, api: GitHubApi, reference: Reference) -> Receipt:
+        """What came of a dispatch of which nobody knows whether GitHub got it: it is looked for, not done again."""
+        now = api.using.now()
+        found = await self._found(api, reference, now)
+        if found is not None and found.external_run_id:
+            line = "A worker died while it dispatched the workflow. It was not dispatched again, its run was found"
+            return replace(found, log=(line,), look_up_after=_LATER if self.report_workflow_status else None)
+        age = now - reference.invoked_at
+        if age < _SEARCH:
+            raise BackendBusy("a worker died meanwhile, and what came of it is looked for", max(age / 4, _SOON))
+        within = f"within {_SEARCH.seconds // 60} minutes"
+        raise BackendRefused(f"a worker died meanwhile, and no workflow run came of it {within}")
 
     def _receipt(self, repository: RestAnswer, answer: RestAnswer) -> Receipt:
         match answer.get("workflow_run_id"), repository.get("id"), repository.get("owner", "id"):
@@ -181,16 +206,11 @@ class GitHub(InvocationMethod):
     async def _found(self, api: GitHubApi, reference: Reference, now: datetime) -> Receipt | None:
         """The workflow run that came of the dispatch: one that names the run, else the one nearest in time."""
         candidates = await self._candidates(api, reference)
-        while len(_FOUND) > _MOST_FOUND:
-            del _FOUND[next(iter(_FOUND))]
         named = [run for run, _ in candidates if reference.run_id in run.title]
         nearest = [run for run, _ in sorted(candidates, key=lambda one: abs(one[1] - reference.invoked_at))]
         for run in (*named, *nearest):
             external = run.external_run_id
-            if (
-                not await api.using.taken(external)
-                and _FOUND.setdefault(external, reference.run_id) == reference.run_id
-            ):
+            if await api.using.reservations.reserve(external, reference.run_id):
                 return Receipt(link=(run.link,) if run.link else (), external_run_id=external)
         if now - reference.invoked_at < _SEARCH:
             return None
@@ -198,6 +218,17 @@ class GitHub(InvocationMethod):
             f"{_DISPATCHING}: GitHub accepted it, and no workflow run came of it within {_SEARCH.seconds // 60} minutes"
         )
         return Receipt(status=RunStatus.FAILURE, summary=gone) if self.report_workflow_status else None
+
+    async def _certain(self, api: GitHubApi, reference: Reference) -> int | None:
+        """The workflow run that names the run, or the only one that can be its own; None: which it is is a guess."""
+        candidates = [run for run, _ in await self._candidates(api, reference)]
+        named = [run for run in candidates if reference.run_id in run.title]
+        if not candidates and api.using.now() - reference.invoked_at < _SEARCH:
+            raise BackendUnavailable("GitHub does not list the workflow run yet")
+        for run in named or (candidates if len(candidates) == 1 else ()):
+            if await api.using.reservations.reserve(run.external_run_id, reference.run_id):
+                return run.id
+        return None
 
     async def _candidates(self, api: GitHubApi, reference: Reference) -> list[tuple[WorkflowRun, datetime]]:
         since = (reference.invoked_at - _BEFORE).strftime("%Y-%m-%dT%H:%M:%SZ")

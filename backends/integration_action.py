@@ -1,6 +1,6 @@
 """Integration action: work that an installed integration claims."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import JsonValue
 
@@ -13,6 +13,8 @@ _DISPATCH_WORKFLOW, _REPORTS = "dispatch_workflow", "reportWorkflowStatus"
 
 class IntegrationAction(InvocationMethod):
     """Waits for the integration `installationId` to claim it; the integration reports."""
+
+    goes_to: ClassVar[tuple[str, ...]] = ("installation_id",)
 
     type: Literal["INTEGRATION_ACTION"]
     installation_id: str

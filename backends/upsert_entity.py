@@ -1,6 +1,6 @@
 """Upsert entity: create or change an entity of the catalog."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
@@ -23,6 +23,8 @@ class EntityMapping(Written):
 
 class UpsertEntity(InvocationMethod):
     """Writes the entity that `mapping` describes, and the run ends with that."""
+
+    goes_to: ClassVar[tuple[str, ...]] = ("blueprint_identifier",)
 
     type: Literal["UPSERT_ENTITY"]
     blueprint_identifier: str

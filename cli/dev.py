@@ -112,6 +112,7 @@ def _settings(directory: Path, host: str, port: int) -> Settings:
         f"{PREFIX}LOG_FORMAT": "text",
         f"{PREFIX}LOG_LEVEL": "warning",
         f"{PREFIX}PUBLIC_URL": http_url(host, port),
+        f"{PREFIX}ALLOW_LOOPBACK_DESTINATIONS": "true",
         **os.environ,
         f"{PREFIX}HOST": host,
         f"{PREFIX}PORT": str(port),

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from pydantic import TypeAdapter, ValidationError
 
+import backends
 from api.app import create_app
 from api.serve import api_services, listen
 from cli.errors import CannotStart
@@ -36,6 +37,7 @@ async def embedded(
     on_ready: Callable[[], None],
 ) -> None:
     """API, worker and relay in one loop with one Temporal client, which lets runs start without a detour."""
+    backends.tell()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(settings.database_url))
         organization = await ensure_organization(settings, database)

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, StrictBool
 
 from domain import approval_terms, cron
 from domain.approvals import ApprovalRules, RequiredApproval, within_ten_years
+from domain.backend_rules import BackendRules
 from domain.documents import Document
 from domain.encryption import Encryption
 from domain.errors import InvalidRequest
@@ -86,6 +87,8 @@ class Limits(Written):
     throttle: Throttle | None = None
     form: FormRules | None = None
     """Only for actions that people execute."""
+    backend: BackendRules | None = None
+    """How the backend is called: retries, budgets, and what happens when it does not answer."""
 
 
 def _as_webhook_url(value: str) -> str:
@@ -218,6 +221,11 @@ class Definition(Verbatim):
     def approval_time_limit(self) -> timedelta | None:
         """How long a run waits for approval. None: for ever."""
         return self.approval_rules.time_limit if self.approval_rules else None
+
+    @property
+    def backend_rules(self) -> BackendRules:
+        """How its backend is called."""
+        return self.interlock.backend if self.interlock and self.interlock.backend else BackendRules()
 
     @property
     def enforces_datasets(self) -> bool:

@@ -70,6 +70,8 @@ class Driving(Kept):
     """The change that started it, when an automation did: what its templates see as the event."""
     entity: Document | None = None
     """The entity it runs on, as it was when the run was made: what was approved is what is rendered."""
+    stopped: bool = False
+    """Whether it did not end by itself: its backend, if it has one at work, is told to stop."""
 
     def told(self, asked: Asked) -> Self:
         """With people who were told; of the reminders, which may be a hundred, only the last one is kept."""
@@ -77,6 +79,10 @@ class Driving(Kept):
         if asked.message.startswith(REMINDER):
             known = tuple(one for one in known if one.message == asked.message or not one.message.startswith(REMINDER))
         return self.model_copy(update={"asked": (*known, asked)})
+
+    def stopping(self) -> Self:
+        """Of a run that is stopped."""
+        return self.model_copy(update={"stopped": True})
 
     def gated(self, **values: Any) -> Self:
         """With other values of its gate, which it gets if it has none."""

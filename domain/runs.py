@@ -122,6 +122,8 @@ class Run(Kept):
     impersonated_user_id: str | None = None
     ended_at: Instant | None = None
     interlock: Driving = Field(default_factory=Driving)
+    queued: bool = Field(default=False, exclude=True)
+    """Whether it waits for its turn, as its row knows."""
 
     @model_serializer(mode="wrap")
     def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -227,10 +229,10 @@ class Run(Kept):
 
     @property
     def held(self) -> bool:
-        """Whether it is approved but has not begun yet, because its time has not come."""
+        """Whether it is approved but has not begun yet, because its time, or its turn, has not come."""
         gate = self.interlock.gate
         held = gate is not None and gate.starts_at is not None and self.payload is None
-        return held and self.status is RunStatus.IN_PROGRESS
+        return (held or self.queued) and self.status is RunStatus.IN_PROGRESS
 
     def approves(self, request: str) -> bool:
         """Whether it may send what has this fingerprint: nobody decided about another."""
@@ -299,14 +301,15 @@ class Run(Kept):
             why += ", nor in the same time after it was escalated"
         return self.moved(RunStatus.DECLINED, at=at, by=by, summary=why)
 
-    def unreported(self, *, at: datetime, by: str) -> Self:
-        """FAILURE because the backend did not report in time; the very same run if it did."""
+    def unreported(self, *, at: datetime, by: str, stop: bool = False) -> Self:
+        """FAILURE because the backend did not report in time, to `stop` it, too; the very same run if it did."""
         if self.status is not RunStatus.IN_PROGRESS:
             return self
         return self.moved(
             RunStatus.FAILURE,
             at=at,
             by=by,
+            interlock=self.interlock.stopping() if stop else self.interlock,
             summary=f"The backend did not report within {_words(self.interlock.run_time_limit)}",
         )
 
@@ -314,7 +317,7 @@ class Run(Kept):
         """FAILURE because somebody stopped it; the very same run if it has ended."""
         if self.status.is_terminal:
             return self
-        return self.moved(RunStatus.FAILURE, at=at, by=by, summary=reason)
+        return self.moved(RunStatus.FAILURE, at=at, by=by, summary=reason, interlock=self.interlock.stopping())
 
 
 class Report(Kept):

@@ -113,7 +113,7 @@ class Chat:
 
     def _client(self) -> httpx.AsyncClient:
         if self._http is None:
-            self._http = client()
+            self._http = client(self._settings)
         return self._http
 
     def _required(self, whom: str, *names: str) -> dict[str, str]:

@@ -9,6 +9,8 @@ from pydantic import JsonValue
 
 from domain import documents
 from domain.errors import InvalidRequest, Unavailable
+from runtime import egress
+from runtime.settings import Settings
 
 _SECONDS = 5.0
 _MOST_BYTES = 256 * 1024
@@ -16,9 +18,10 @@ _MEMORY_SECONDS = 60.0
 _MOST_KNOWN = 1000
 
 
-def client() -> httpx.AsyncClient:
-    """What asks; it follows nobody anywhere."""
-    return httpx.AsyncClient(timeout=_SECONDS, follow_redirects=False)
+def client(settings: Settings) -> httpx.AsyncClient:
+    """What asks; it follows nobody anywhere, and goes out as everything of this deployment does."""
+    way_out = egress.open_transport(settings)
+    return httpx.AsyncClient(transport=way_out, timeout=_SECONDS, follow_redirects=False, trust_env=False)
 
 
 async def asked(http: httpx.AsyncClient, whom: str, method: str, url: str, **how: Any) -> tuple[int, JsonValue]:

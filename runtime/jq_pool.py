@@ -26,6 +26,7 @@ from pydantic import JsonValue
 
 from domain.errors import Unavailable
 from domain.jq import Failed, Nothing, Outcome, Overran, Oversized, Value, followed
+from runtime.jq_habits import Habits, encoded
 from runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -33,8 +34,11 @@ log = logging.getLogger(__name__)
 _SCRIPT: Final = Path(__file__).with_name("jq_process.py")
 _GUILTY: Final = 3
 """How many programs of one call may cost a process each before the rest of the call is given up."""
+_QUICK: Final = 1 / 8
+"""Of the time that a call may take, how much it takes at most to be worth joining when it is made again."""
 _GRACE: Final = 10.0
 """Seconds that a process has to end itself before it is killed."""
+_TRUE, _FALSE = Value(True), Value(False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class JqPool:
         self._idle: list[_Process] = []
         self._ending: list[_Process] = []
         self._open = False
+        self._habits = Habits()
 
     async def __aenter__(self) -> Self:
         """Start the processes.
@@ -110,14 +115,21 @@ class JqPool:
             return [Oversized(reason)] * len(programs)
         outcomes: list[Outcome] = []
         guilty = 0
+        asked = tuple(programs)
         async with self._turn():
+            began = time.monotonic()
             process = self._idle.pop() if self._idle else None
+            joined = together = self._habits.joined(asked)
             while len(outcomes) < len(programs) and guilty < _GUILTY:
-                failed = await self._attempt(process, programs, given, outcomes)
-                process = None
+                failed = await self._attempt(process, asked, given, outcomes, together)
+                process = together = None
                 if failed is not None:
                     guilty += 1
                     outcomes.append(failed)
+            if joined is None and guilty:
+                self._habits.went_wrong(asked)
+            elif joined is None and time.monotonic() - began < self._limits.seconds * _QUICK:
+                self._habits.went_well(asked)
         rest = Overran("it was not evaluated: too many of the programs before it ran into a limit")
         return outcomes + [rest] * (len(programs) - len(outcomes))
 
@@ -134,17 +146,25 @@ class JqPool:
             self._turns.release()
 
     async def _attempt(
-        self, used: "_Process | None", programs: Sequence[str], given: bytes, outcomes: list[Outcome]
+        self,
+        used: "_Process | None",
+        programs: tuple[str, ...],
+        given: bytes,
+        outcomes: list[Outcome],
+        together: bytes | None,
     ) -> Failed | None:
         """Add to the outcomes those that the process knows, then what became of the program it ended at, if it did.
 
         A process that has been used may end for older reasons; that is nobody's fault, and ends nothing but this
-        attempt: the next one has a fresh process.
+        attempt: the next one has a fresh process. Nobody knows either who ended one that evaluated them `together`.
         """
         process = used or await self._started()
         try:
             async with asyncio.timeout(self._limits.seconds + _GRACE):
-                goes_on = await process.ask(programs[len(outcomes) :], given, outcomes)
+                if together is None:
+                    goes_on = await process.ask(programs[len(outcomes) :], given, outcomes)
+                else:
+                    goes_on = await process.ask_together(together, len(programs), given, outcomes)
         except (OSError, EOFError) as error:  # TimeoutError is an OSError
             self._end(process)
             overran = isinstance(error, TimeoutError) or await process.ended() in (signal.SIGALRM, signal.SIGXCPU)
@@ -153,6 +173,9 @@ class JqPool:
             log.warning("jq process replaced", extra={"jq_pid": process.pid, "cause": "time" if overran else "died"})
             if len(outcomes) == len(programs):
                 return None  # the time was over between the last answer and the word that it was the last
+            if together is not None:
+                self._habits.went_wrong(programs)
+                return None
             if overran:
                 return Overran(f"the program took longer than {self._limits.seconds:g} s")
             return Overran("the program needed more memory than it may have, or broke jq") if used is None else None
@@ -231,10 +254,28 @@ class _Process:
         Raises:
             OSError, EOFError: it ended.
         """
-        texts = json.dumps(list(programs)).encode()
-        self._writer.writelines((struct.pack(">II", len(texts), len(given)), texts, given))
+        await self._send(b"1", encoded(programs), given)
+        return await self._told(len(programs), outcomes)
+
+    async def ask_together(self, texts: bytes, number: int, given: bytes, outcomes: list[Outcome]) -> bool:
+        """The same for so many programs, which are joined where that changes nothing.
+
+        Raises:
+            OSError, EOFError: it ended.
+        """
+        await self._send(b"J", texts, given)
+        (length,) = struct.unpack(">I", await self._reader.readexactly(4))
+        if not length:
+            return await self._told(number, outcomes)
+        outcomes += map(_unjoined, json.loads(await self._reader.readexactly(length)))
+        return await self._told(0, outcomes)
+
+    async def _send(self, how: bytes, texts: bytes, given: bytes) -> None:
+        self._writer.writelines((struct.pack(">cII", how, len(texts), len(given)), texts, given))
         await self._writer.drain()
-        for _ in programs:
+
+    async def _told(self, number: int, outcomes: list[Outcome]) -> bool:
+        for _ in range(number):
             kind, length = struct.unpack(">cI", await self._reader.readexactly(5))
             outcomes.append(_outcome(kind, await self._reader.readexactly(length)))
         return await self._reader.readexactly(1) == b"."
@@ -266,6 +307,19 @@ def _outcome(kind: bytes, data: bytes) -> Outcome:
         case b"O":
             return Overran(data.decode())
     return Failed(data.decode())
+
+
+def _unjoined(item: JsonValue) -> Outcome:
+    match item:
+        case bool():
+            return _TRUE if item else _FALSE
+        case str():
+            return Failed(item)
+        case [value]:
+            return Value(value)
+        case [[str(reason)], None]:
+            return Overran(reason)
+    return Nothing()
 
 
 def _environment() -> dict[str, str]:

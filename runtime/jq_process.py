@@ -2,8 +2,11 @@
 
 It is started by its path, sees no environment, and imports nothing of ours. On the socket that is its standard input:
 
-    request   length of the programs, length of the input (both u32); the programs as JSON; the input as JSON text
-    answer    for each program, as soon as it is known: kind (one byte), length (u32), JSON or reason
+    request   how (`1` or `J`), length of the programs, length of the input (both u32); the programs as JSON; the input
+              as JSON text
+    answer    to `1`: for each program, as soon as it is known: kind (one byte), length (u32), JSON or reason
+              to `J`: length (u32), and a JSON list with an item for each program: a boolean; another value as [value];
+              [] for no output; a reason; [[reason], null] for what overran. Or 0, and then what `1` is answered
     at last   `.` when the process can go on, `!` when it has grown and ends
 
 It says `.` once when it is ready. It ends when the socket does, so it never outlives who started it.
@@ -19,7 +22,7 @@ import struct
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import jq  # type: ignore[import-not-found]
 
@@ -37,10 +40,25 @@ PREFIX: Final = (
 # The empty line ends a comment that was continued with a backslash.
 EXACT: Final = "\n\n| tojson"
 
+# Many programs as one. Each has compiled alone before, so it is an expression, and stays one between brackets.
+# What is neither a value nor a plain reason has its program asked again, alone: that is the last word.
+JOINED: Final = 'def _reason: if type == "string" then . else {} end; [\n'
+PLACE: Final = "(try [%s(\n%s\n\n)] catch _reason)"
+# What has one output at most, as it is made of nothing else: looking for the first one would take as long again.
+SINGLE: Final = re.compile(
+    r'(?:[ \t\r\n]|"[^"\\]*"|\.[A-Za-z_][A-Za-z0-9_]*|\.(?!\.)|[0-9]++|[=!<>]=|[<>|()]|\b(?:and|or|not|true|false|null'
+    r"|startswith|endswith|contains|inside|has|test|length|type|ascii_downcase|ascii_upcase|tostring)\b)*+"
+)
+DOUBTFUL: Final = "{}"
+TOGETHER: Final = 50
+"""How many programs are joined at most: jq needs longer for each where there are more."""
+
 CACHED: Final = 3 / 16
 """Of the memory that programs may take, how much is for those that are compiled; enough for thousands of them."""
 _EACH, _PER_CHARACTER = 16 * 2**10, 32
 """What a compiled program takes, as it was measured."""
+_TOLD_APART: Final = 4
+"""Programs are not joined any more when one of so many had to be asked again alone."""
 # Some fractions look like it, too: they are asked again in vain, which is cheaper than a pattern that knows better.
 LONG_INTEGER: Final = re.compile(rb"[1-9][0-9]{15}")
 NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -54,6 +72,13 @@ class Refused(Exception):
     """The program has no outcome; the text says why."""
 
 
+class _Part(NamedTuple):
+    """Programs that are evaluated as one."""
+
+    texts: list[str]
+    program: Any
+
+
 class Programs:
     """Compiled programs. Where there are too many, any of them is forgotten.
 
@@ -63,8 +88,8 @@ class Programs:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._cache: dict[str, Any] = {}
-        self._texts: list[str] = []
+        self._cache: dict[str | bytes, Any] = {}
+        self._keys: list[str | bytes] = []
         self.size = 0
         """How many bytes they take, by estimate."""
 
@@ -78,17 +103,68 @@ class Programs:
             raise program
         return program
 
-    def _remember(self, text: str, program: Any) -> None:
-        if _cost(text) > self._most // 4:
+    def together(self, texts: bytes, given: str, most: int, total: int) -> bytes:
+        """The outcomes of all programs, evaluated as few; nothing if they have to be evaluated one by one.
+
+        Args:
+            texts: the programs, as JSON.
+            given: what they are evaluated over, as JSON.
+            most: how many bytes each may answer.
+            total: how many bytes they may answer together.
+        """
+        parts, items, doubts = self._joined(texts), list[Any](), 0
+        try:
+            for part in parts:
+                found = next(iter(part.program.input_text(given)))
+                doubtful = _doubtful(found, most)
+                doubts += len(doubtful)
+                for place in doubtful:
+                    found[place] = _item(*self.answer(part.texts[place], given, most))
+                items += [_short(item) for item in found]
+            encoded = _json(items) if items else b""
+        except (ValueError, MemoryError, RecursionError, StopIteration):
+            # What one of them does reached the others: it said `break`, or they need too much together.
+            doubts, encoded = len(items) + 1, b""
+        if doubts * _TOLD_APART > len(items) and texts in self._cache:
+            self._cache[texts] = []
+        return encoded if len(encoded) <= total else b""
+
+    def _joined(self, texts: bytes) -> "list[_Part]":
+        """The programs as few; none where they cannot be, or not yet."""
+        if texts in self._cache:
+            return list(self._cache[texts])
+        every: list[str] = json.loads(texts)
+        if _cost(texts) > self._most // 4 or not all(text in self._cache for text in every):
+            return []  # they are compiled when they are evaluated one by one
+        parts: list[_Part] = []
+        for some in (every[place : place + TOGETHER] for place in range(0, len(every), TOGETHER)):
+            joined = ",\n".join(DOUBTFUL if self._is_apart(text) else _place(text) for text in some)
+            program = self._compile(f"{JOINED}{joined}]")
+            if isinstance(program, Refused):
+                parts = []
+                break
+            parts.append(_Part(some, program))
+        self._remember(texts, parts)
+        return parts
+
+    def _is_apart(self, text: str) -> bool:
+        """Whether the program is not joined: it does not compile, says where it is, or goes on after its first value.
+
+        After an error `?//` tries the next pattern, and so it does when nobody wants another value.
+        """
+        return isinstance(self._cache[text], Refused) or "__loc__" in text or "?//" in text
+
+    def _remember(self, key: str | bytes, program: Any) -> None:
+        if _cost(key) > self._most // 4:
             return  # too much would be forgotten for it
-        while self.size + _cost(text) > self._most:
-            place = random.randrange(len(self._texts))  # noqa: S311 - nothing to guess
-            forgotten, self._texts[place] = self._texts[place], self._texts[-1]
-            del self._texts[-1], self._cache[forgotten]
+        while self.size + _cost(key) > self._most:
+            place = random.randrange(len(self._keys))  # noqa: S311 - nothing to guess
+            forgotten, self._keys[place] = self._keys[place], self._keys[-1]
+            del self._keys[-1], self._cache[forgotten]
             self.size -= _cost(forgotten)
-        self._cache[text] = program
-        self._texts.append(text)
-        self.size += _cost(text)
+        self._cache[key] = program
+        self._keys.append(key)
+        self.size += _cost(key)
 
     @staticmethod
     def _compile(text: str) -> Any:
@@ -108,7 +184,7 @@ class Programs:
             encoded = _json(value)
             if len(encoded) > most:
                 return OVERRAN, b"the output is too large"
-            if encoded.count(b"[") + encoded.count(b"{") > DEEPEST and _deeper(value):
+            if _nests(encoded) and _deeper(value):
                 raise RecursionError
             if LONG_INTEGER.search(encoded):
                 exact = self._exact(text, given, encoded)
@@ -122,7 +198,7 @@ class Programs:
             return OVERRAN, b"the program needs too much memory"
         except Exception as error:
             reason = str(error)
-        return FAILED, " ".join(reason.split())[:300].encode(errors="replace")
+        return FAILED, _reason(reason).encode(errors="replace")
 
     def _exact(self, text: str, given: str, rounded: bytes) -> bytes:
         """The output with its integers as jq itself writes them: the binding rounds them to doubles."""
@@ -133,8 +209,57 @@ class Programs:
             return rounded
 
 
-def _cost(text: str) -> int:
-    return _EACH + _PER_CHARACTER * len(text)
+def _cost(key: str | bytes) -> int:
+    return _EACH + _PER_CHARACTER * len(key)
+
+
+def _place(text: str) -> str:
+    return PLACE % (("", text) if SINGLE.fullmatch(text) else ("first", f"({text}\n\n)"))
+
+
+def _doubtful(items: list[Any], most: int) -> list[int]:
+    """The places of items that only their program alone can tell."""
+    whole = _json(items)
+    if len(whole) <= most and not (LONG_INTEGER.search(whole) or NUL.search(whole)) and not _nests(whole):
+        return [place for place, item in enumerate(items) if _says_nothing(item)]
+    each = [(item, _json(item)) for item in items]
+    return [
+        place
+        for place, (item, encoded) in enumerate(each)
+        if _says_nothing(item)
+        or len(encoded) > most
+        or LONG_INTEGER.search(encoded)
+        or NUL.search(encoded)
+        or _nests(encoded)
+    ]
+
+
+def _says_nothing(item: Any) -> bool:
+    """Whether it is neither one value nor a reason."""
+    return not item if isinstance(item, str) else len(item) != 1
+
+
+def _nests(encoded: bytes) -> bool:
+    """Whether it may nest too deeply."""
+    return encoded.count(b"[") + encoded.count(b"{") > DEEPEST
+
+
+def _item(kind: bytes, data: bytes) -> Any:
+    if kind == VALUE:
+        return [json.loads(data)]
+    if kind == OVERRAN:
+        return [[data.decode()], None]
+    return [] if kind == NOTHING else data.decode()
+
+
+def _short(item: Any) -> Any:
+    if isinstance(item, str):
+        return _reason(item)
+    return item[0] if len(item) == 1 and isinstance(item[0], bool) else item
+
+
+def _reason(text: str) -> str:
+    return " ".join(text.split())[:300]
 
 
 def _json(value: object) -> bytes:
@@ -196,15 +321,22 @@ def main(seconds: float, memory: int, output: int, total_output: int) -> None:
     programs = Programs(int(memory * CACHED))
     with socket.socket(fileno=0) as peer, peer.makefile("rb") as stream:
         peer.sendall(b".")
-        while len(lengths := stream.read(8)) == 8:
-            first, second = struct.unpack(">II", lengths)
-            texts, given = json.loads(stream.read(first)), stream.read(second).decode()
-            _allow(seconds)
-            left = total_output
-            for text in texts:
-                kind, encoded = programs.answer(text, given, min(output, left))
-                left -= len(encoded)
-                peer.sendall(kind + struct.pack(">I", len(encoded)) + encoded)
+        while len(head := stream.read(9)) == 9:
+            how, first, second = struct.unpack(">cII", head)
+            texts, given = stream.read(first), stream.read(second).decode()
+            joined = b""
+            if how == b"J":
+                # What takes long is better told apart, so most of the time is left for that.
+                _allow(seconds / 2)
+                joined = programs.together(texts, given, min(output, total_output), total_output)
+                peer.sendall(struct.pack(">I", len(joined)) + joined)
+            if not joined:
+                _allow(seconds)
+                left = total_output
+                for text in json.loads(texts):
+                    kind, encoded = programs.answer(text, given, min(output, left))
+                    left -= len(encoded)
+                    peer.sendall(kind + struct.pack(">I", len(encoded)) + encoded)
             _allow(0)
             grown = small and _address_space() - programs.size > small + memory // 4
             peer.sendall(b"!" if grown else b".")

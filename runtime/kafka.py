@@ -99,6 +99,15 @@ class KafkaProducer:
                 raise Unconfirmed(f"Kafka did not confirm the message within {connection.patience:g} s; it may have it")
         raise Unconfirmed(f"Kafka did not confirm the message ({_words(fault)}); it may have it")
 
+    async def prepare(self, topic: str) -> None:
+        """Make the topic if it is missing, before there is anything to publish.
+
+        Raises:
+            BackendUnavailable: no broker answers, or not in time.
+            BackendRefused: it is missing and cannot be made, or is not for us.
+        """
+        await self._checked(self._connected(), topic)
+
     async def close(self) -> None:
         """Wait a moment for what is under way, and let go of the brokers."""
         if self._connection is not None:

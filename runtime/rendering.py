@@ -7,6 +7,7 @@ from domain.documents import Document
 from domain.errors import InvalidInvocation
 from domain.jq import Evaluator
 from domain.runs import Run
+from runtime import egress
 from runtime.settings import Settings
 
 
@@ -42,8 +43,11 @@ async def rendered(
         await backends.check_destination(
             destination,
             allow_private=settings.allow_private_destinations,
+            allow_loopback=settings.allow_loopback_destinations,
+            always_allowed=settings.always_destinations,
             never_allowed=settings.never_destinations,
             own_addresses=(settings.public_url, *settings.own_api_aliases),
+            proxy=egress.proxy(settings),
         )
     driving = run.interlock.model_copy(update={"synchronous": method.synchronous()})
     # With secrets it is rendered again for the delivery, which then tells what failed: once, and of all templates.

@@ -5,11 +5,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
+import regex
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
+from domain.gitlab import SIGNING
 from domain.smtp import SmtpServer, mailbox
 from runtime import keys
+
+_HEADER = regex.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 
 
 def words(value: Any) -> Any:
@@ -50,6 +54,24 @@ def base64(token: SecretStr) -> SecretStr:
     return token
 
 
+def header_name(name: str) -> str:
+    """The name of a header."""
+    if not _HEADER.fullmatch(name):
+        raise ValueError("must be the name of a header")
+    return name
+
+
+def signing_token(token: SecretStr) -> SecretStr:
+    """A secret of webhooks; one that says that it is a signing token has a key in base64."""
+    text = token.get_secret_value()
+    if text.startswith(SIGNING):
+        try:
+            base64(SecretStr(text.removeprefix(SIGNING)))
+        except ValueError:
+            raise ValueError(f"must be base64 after {SIGNING}") from None
+    return token
+
+
 def web_address(url: str) -> str:
     """The address without slashes at the end."""
     if not url.startswith(("http://", "https://")):
@@ -66,6 +88,7 @@ Retention = Annotated[Duration, Field(le=timedelta(days=36500))]
 """A duration of at most a hundred years, which every calendar can go back."""
 WebAddress = Annotated[str, AfterValidator(web_address)]
 """Without a slash at the end."""
+HeaderName = Annotated[str, AfterValidator(header_name)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
 

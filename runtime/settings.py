@@ -26,6 +26,8 @@ from pydantic_settings import (
 )
 
 from runtime import keys
+from runtime.azure_devops_settings import AzureDevOpsSettings
+from runtime.egress_settings import EgressSettings
 from runtime.kafka_settings import KafkaSettings
 from runtime.setting_types import (
     Duration,
@@ -38,6 +40,7 @@ from runtime.setting_types import (
     Words,
     base64,
     sender,
+    signing_token,
     smtp,
     web_address,
     words,
@@ -59,7 +62,7 @@ class InvalidSettings(Exception):
     """Some variable is missing or wrong; the message names each and repeats no value."""
 
 
-class Settings(KafkaSettings):
+class Settings(KafkaSettings, AzureDevOpsSettings, EgressSettings):
     """The settings of every process. Each is the variable of the same name after `INTERLOCK_`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
@@ -114,8 +117,14 @@ class Settings(KafkaSettings):
     allow_private_destinations: bool = True
     """Whether backends may have private addresses."""
 
+    allow_loopback_destinations: bool = False
+    """Whether they may be on this machine itself, if private addresses are allowed. `interlock dev` says yes."""
+
+    always_destinations: Words = ()
+    """Hosts and networks that are called although they are private, or hand out a cloud's credentials."""
+
     never_destinations: Words = ()
-    """Hosts and networks that are never called, e.g. `169.254.0.0/16,intranet.example.com`."""
+    """Hosts and networks that are never called, e.g. `10.0.0.0/8,intranet.example.com`. Stronger than the others."""
 
     own_api_aliases: Words = ()
     """Other addresses under which backends know our own API, e.g. `https://api.example.com`."""
@@ -137,6 +146,18 @@ class Settings(KafkaSettings):
 
     github_webhook_secret: SecretStr | None = None
     """What GitHub signs its webhooks with. Its door needs it."""
+
+    gitlab_url: WebAddress = "https://gitlab.com"
+    """Where GitLab is."""
+
+    gitlab_token_secret: str = "GITLAB_TOKEN"  # noqa: S105 - a name
+    """The organization secret that has GitLab's token. It is used before the next."""
+
+    gitlab_token: SecretStr | None = None
+    """A token for GitLab."""
+
+    gitlab_webhook_secret: Annotated[SecretStr, AfterValidator(signing_token)] | None = None
+    """What GitLab's webhooks prove with who they are: a secret token, or a signing token. Their door needs it."""
 
     smtp_url: Annotated[SecretStr, AfterValidator(smtp)] | None = None
     """The SMTP server that takes our emails, `smtp://user:password@host:587`. Without one there are no emails."""

@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 CHANNEL = "interlock_pending"
 CLAIMS = "interlock_claims"
+TURNS = "interlock_turns"
 _RETRY_SECONDS = 5.0
 
 

@@ -55,6 +55,17 @@ _DUE = (
     .with_for_update(skip_locked=True)
 )
 _LOOK_AT = sa.update(_TABLE).where(_THESE, _RUNS.look_up_at.is_not(None)).values(look_up_at=bindparam("next"))
+_HANDED = sa.select(_RUNS.document, _RUNS.action_id, _RUNS.delivered, _RUNS.invoked_at, _RUNS.external_run_id).where(
+    _RUNS.id == bindparam("this")
+)
+_LATE = (
+    sa.update(_TABLE)
+    .where(_RUNS.id == bindparam("this"))
+    .values(
+        external_run_id=sa.func.coalesce(_RUNS.external_run_id, bindparam("external")),
+        invoked_at=sa.func.coalesce(_RUNS.invoked_at, bindparam("at", type_=_RUNS.invoked_at.type)),
+    )
+)
 _NOTIFY = sa.text(f"SELECT pg_notify('{CLAIMS}', '')")
 
 
@@ -76,12 +87,23 @@ class Due:
     invoked_at: datetime
 
 
+@dataclass(frozen=True)
+class Handed:
+    """A run that its backend has accepted, or that somebody has taken."""
+
+    run: Run
+    action_id: str
+    invoked_at: datetime
+    external_run_id: str | None
+    """Also if it was known only when the run had ended."""
+
+
 async def wait(
     session: AsyncSession, run_id: str, *, queue: str | None, look_up_at: datetime | None, at: datetime
 ) -> None:
     """Let the run wait to be claimed, to be looked up, or both, since now. It must not have ended."""
     values = {"this": run_id, "claim_queue": queue, "claimed_until": None, "look_up_at": look_up_at, "invoked_at": at}
-    await execute(session, _WAIT, values)
+    await execute(session, _WAIT, values | {"delivered": True})
     if queue is not None:
         session.info[RINGS_CLAIMS] = True
         if session.get_bind().dialect.name == "postgresql":
@@ -159,6 +181,25 @@ async def due(session: AsyncSession, *, at: datetime, leased_until: datetime, li
     if runs:
         await look_at(session, [one.run.id for one in runs], leased_until)
     return runs
+
+
+async def handed_over(session: AsyncSession, run_id: str, external_run_id: str | None, *, at: datetime) -> None:
+    """Note what a backend has answered for a run that had ended by then; the run itself does not change any more."""
+    await execute(session, _LATE, {"this": run_id, "external": external_run_id, "at": at})
+
+
+async def handed(session: AsyncSession, run_id: str) -> Handed | None:
+    """The run and by what its backend knows it; None: no backend has it.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    found = (await execute(session, _HANDED, {"this": run_id})).first()
+    if found is None:
+        raise NotFound("Run", run_id)
+    document, action_id, delivered, invoked_at, external_run_id = found
+    run = Run.model_validate(document)
+    return Handed(run, action_id, invoked_at or run.updated_at, external_run_id) if delivered else None
 
 
 async def look_at(session: AsyncSession, run_ids: Sequence[str], moment: datetime) -> None:

@@ -32,6 +32,9 @@ ONLY_READS = "only_reads"
 RINGS_CLAIMS = "rings_claims"
 """In the `info` of sessions that leave a run to be claimed."""
 
+RINGS_TURNS = "rings_turns"
+"""In the `info` of sessions that leave a run whose turn it is."""
+
 _NO_SUCH_CHARACTER = "22021"
 _TOO_LONG = "54000"
 _CONFLICTS = ("40001", "40P01")
@@ -74,6 +77,8 @@ class Database:
         """Rings when a change was committed that automations have to be asked about."""
         self.claims = Bell()
         """Rings when a run was committed that somebody has to claim."""
+        self.turns = Bell()
+        """Rings when something was committed that runs have waited for."""
         self._sessions = sessions(url)
 
     async def __aenter__(self) -> Self:
@@ -110,6 +115,8 @@ class Database:
                 self.bell.ring()
             if session.info.get(RINGS_CLAIMS):
                 self.claims.ring()
+            if session.info.get(RINGS_TURNS):
+                self.turns.ring()
 
     async def transact(self, work: Callable[[AsyncSession], Awaitable[_Result]]) -> _Result:
         """What `work` makes of a transaction; it is done again when another one was in its way.

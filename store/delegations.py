@@ -58,9 +58,7 @@ async def leave(
             if await found.still_holds(session, row.run) and await users.get(session, other.id) == other:
                 gate = delegated(row.run.interlock.gate or Gate(), delegation)
                 line = f"{caller.name} leaves the decision to {other.email}{why}"
-                return await _gated(
-                    session, row.run, gate, line, by=delegation.by, at=at, origin=origin, cause=cause, wakes=True
-                )
+                return await _gated(session, row.run, gate, line, by=delegation.by, at=at, origin=origin, cause=cause)
 
 
 async def take_back(
@@ -94,13 +92,14 @@ async def _gated(
     at: datetime,
     origin: str,
     cause: Cause | None,
-    wakes: bool = False,
 ) -> Run:
+    """The run, whose workflow is woken: somebody may have to be told."""
+
     def move(current: Run) -> Run:
         driving = current.interlock.model_copy(update={"gate": gate})
         return current.changed(at=at, by=by, interlock=driving)
 
-    _, after = await runs.change(session, run.id, move, origin=origin, wakes=wakes, cause=cause)
+    _, after = await runs.change(session, run.id, move, origin=origin, wakes=True, cause=cause)
     await runs.log(session, run.id, line, by=PLATFORM, at=at)
     return after
 

@@ -27,7 +27,8 @@ def pending_differences(url: str) -> list[Any]:
 
     import store.catalog_tables
     import store.integration_tables
-    import store.tables  # noqa: F401 - fills the metadata
+    import store.tables
+    import store.turn_tables  # noqa: F401 - fills the metadata
 
     found: list[Any] = []
 

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import and_, or_, true
-from sqlmodel import col, select
+from sqlalchemy import and_, or_, select, true
+from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.runs import Run, RunStatus
-from store import runs
+from store.run_rows import as_run
 from store.run_visibility import Viewer, visible_to
 from store.tables import ActionRow, RunRow
 
@@ -30,7 +30,7 @@ class Filters:
 
 async def listed(session: AsyncSession, filters: Filters) -> list[Run]:
     """The runs that pass every filter, newest first."""
-    of_action = select(ActionRow.id).where(ActionRow.identifier == filters.action)
+    of_action = select(col(ActionRow.id)).where(col(ActionRow.identifier) == filters.action)
     conditions = [
         filters.entity is None or col(RunRow.entity) == filters.entity,
         filters.blueprint is None or col(RunRow.blueprint) == filters.blueprint,
@@ -41,11 +41,17 @@ async def listed(session: AsyncSession, filters: Filters) -> list[Run]:
         filters.external_run_id is None or col(RunRow.external_run_id) == filters.external_run_id,
         filters.viewer is None or visible_to(filters.viewer),
     ]
-    rows = await session.exec(
-        select(RunRow.document, ActionRow.id, RunRow.claim_queue, RunRow.claimed_until)
+    rows = await session.exec(  # type: ignore[call-overload]
+        select(
+            col(RunRow.document),
+            col(ActionRow.id),
+            col(RunRow.claim_queue),
+            col(RunRow.claimed_until),
+            col(RunRow.turn),
+        )
         .join(ActionRow, col(ActionRow.id) == col(RunRow.action_id), isouter=True)
         .where(and_(true(), *(condition for condition in conditions if condition is not True)))
         .order_by(col(RunRow.created_at).desc(), col(RunRow.id))
         .limit(filters.limit)
     )
-    return [runs.as_run(*row) for row in rows]
+    return [as_run(*row) for row in rows]

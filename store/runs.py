@@ -18,16 +18,17 @@ from domain.errors import NotFound
 from domain.identifiers import RunId, new
 from domain.rulings import Explanation
 from domain.runs import LogLine, Run, RunStatus
-from store import changes
+from store import changes, turns
 from store.columns import table
 from store.database import execute
+from store.run_rows import as_claimed, as_run, queued
 from store.tables import ActionRow, RunLogRow, RunRow
 
 Pending = Literal["start", "wake"]
 
 # Statements of every run are made once, with parameters: making one costs as much as running it.
 _RUNS, _ACTIONS = table(RunRow).c, table(ActionRow).c
-_LATER = {"restricted", "invoked_at", "claim_queue", "claimed_until", "look_up_at"}
+_LATER = {"restricted", "invoked_at", "claim_queue", "claimed_until", "look_up_at", "turn"}
 _GIVEN = [column for column in _RUNS if column.name not in _LATER]
 _INSERT = insert(table(RunRow)).from_select(
     [*(column.name for column in _GIVEN), "restricted"],
@@ -42,6 +43,7 @@ _FIND = (
         _ACTIONS.id,
         _RUNS.claim_queue,
         _RUNS.claimed_until,
+        _RUNS.turn,
         _RUNS.action_id,
         _RUNS.restricted,
         _RUNS.delivered,
@@ -58,6 +60,7 @@ _LOCK = (
         _RUNS.delivered,
         _RUNS.claim_queue,
         _RUNS.claimed_until,
+        _RUNS.turn,
     )
     .where(_RUNS.id == bindparam("this"))
     .with_for_update()
@@ -127,6 +130,8 @@ class Found:
     """Whether only some may see it."""
     delivered: bool
     """Whether its backend has accepted it and works on it."""
+    turn: str | None = None
+    """Whether it waits for its turn, or has it."""
 
 
 async def get(session: AsyncSession, run_id: str) -> Run:
@@ -148,7 +153,7 @@ async def find(session: AsyncSession, run_id: str) -> Found:
     if found is None:
         raise NotFound("Run", run_id)
     *stored, action_id, restricted, delivered = found
-    return Found(as_run(*stored), action_id, restricted, delivered)
+    return Found(as_run(*stored), action_id, restricted, delivered, found.turn)
 
 
 async def explanation(session: AsyncSession, run_id: str) -> Explanation:
@@ -210,6 +215,11 @@ async def change(
     }
     if after.status.is_terminal:
         values |= _ENDED
+        if row.claim_queue is not None:
+            values["delivered"] = False  # nobody has taken it
+    if row.turn is not None and after.status is not RunStatus.IN_PROGRESS:
+        values["turn"] = None
+        await turns.leave(session, run_id, at=after.updated_at)
     await execute(session, _UPDATE, values | _columns(after, document))
     return before, as_claimed(after, row.claim_queue, row.claimed_until)
 
@@ -309,6 +319,7 @@ class Locked:
     delivered: bool
     claim_queue: str | None
     claimed_until: datetime | None
+    turn: str | None
 
 
 async def locked(session: AsyncSession, run_id: str) -> Locked:
@@ -320,23 +331,8 @@ async def locked(session: AsyncSession, run_id: str) -> Locked:
     found = (await execute(session, _LOCK, {"this": run_id})).first()
     if found is None:
         raise NotFound("Run", run_id)
-    return Locked(Run.model_validate(found[0]), *found)
+    return Locked(queued(Run.model_validate(found[0]), found.turn), *found)
 
 
 def _columns(run: Run, document: Document) -> dict[str, Any]:
     return {"status": run.status, "external_run_id": run.external_run_id, "document": document}
-
-
-def as_run(document: Document, action: str | None, queue: str | None, claimed_until: datetime | None) -> Run:
-    """The run as its row has it; `action` is None when its action was deleted, `queue` when nobody has to claim it."""
-    run = Run.model_validate(document)
-    if action is None:
-        run = run.model_copy(update={"action": run.action.model_copy(update={"deleted": True})})
-    return as_claimed(run, queue, claimed_until)
-
-
-def as_claimed(run: Run, queue: str | None, until: datetime | None) -> Run:
-    """The run with what is kept beside its document: whether somebody has to claim it, and has."""
-    if queue is None or run.status.is_terminal:
-        return run
-    return run.model_copy(update={"pending_execution": True, "claimed_until": until})

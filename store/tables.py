@@ -131,6 +131,8 @@ class RunRow(SQLModel, table=True):
     """Who claimed it has it to themselves until then."""
     look_up_at: datetime | None = Field(default=None, sa_column=Column(Moment(), nullable=True))
     """When its backend is asked what became of it. None: never."""
+    turn: str | None = None
+    """`waiting` for its turn or `held`; None: it needs none (any more), see `store.turns`."""
     pending: str | None = None
     """What its workflow has still to be told: `start` or `wake`. None when it knows everything."""
     pending_since: datetime | None = Field(default=None, sa_column=Column(Moment(), nullable=True))
@@ -139,6 +141,16 @@ class RunRow(SQLModel, table=True):
     explanation: Document | None = json_column(nullable=True)
     """Which rules let it pass, and who was asked to approve; not part of the run, and never changed."""
     document: Document = json_column()
+
+
+class ReservationRow(SQLModel, table=True):
+    """What a run has to itself, by its name: something that happens elsewhere, or something that begins only once."""
+
+    __tablename__ = "reservations"
+
+    name: str = Field(primary_key=True)
+    run_id: str
+    since: datetime | None = Field(default=None, sa_column=Column(Moment(), nullable=True))
 
 
 class DecisionRow(SQLModel, table=True):
@@ -158,6 +170,25 @@ class RunLogRow(SQLModel, table=True):
 
     sequence: int | None = Field(default=None, sa_column=Column(SEQUENCE, primary_key=True, autoincrement=True))
     run_id: str = Field(index=True)
+    document: Document = json_column()
+
+
+class RunAttemptRow(SQLModel, table=True):
+    """One call of a run's backend; goes with the run."""
+
+    __tablename__ = "run_attempts"
+
+    sequence: int | None = Field(default=None, sa_column=Column(SEQUENCE, primary_key=True, autoincrement=True))
+    run_id: str = Field(index=True)
+    kind: str
+    outcome: str
+    started_at: datetime = Field(sa_column=Column(Moment(), nullable=False))
+    activity: str | None = None
+    """Temporal's id of the activity that made it. None: none did."""
+    first_try: int | None = None
+    """Which of Temporal's attempts at that activity it was."""
+    last_try: int | None = None
+    """Where Temporal asked again while it was under way: the last of them."""
     document: Document = json_column()
 
 

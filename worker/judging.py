@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.actions import Action
-from domain.automations import Caused, caused, judge, stopped
+from domain.automations import Caused, caused, stopped, verdict
 from domain.changes import key_of
 from domain.documents import Document
 from domain.errors import InterlockError, NotFound, TemplateFault, Unavailable
@@ -126,13 +126,13 @@ class Judging:
             wanting: list[Action] = []
             for group in groups:
                 with self._suspecting(group):
-                    judged = await judge(group, question.change, question.event, self._evaluate)
-                for judgement in judged:
-                    if judgement.overran:
-                        self._strikes[judgement.action.id] += 1
-                    elif not judgement.fires:  # of those that fire, rendering has to end first
-                        self._strikes.pop(judgement.action.id, None)
-                wanting += [judgement.action for judgement in judged if judgement.fires]
+                    found = await verdict(group, question.change, question.event, self._evaluate)
+                for action in found.overran:
+                    self._strikes[action.id] += 1
+                if self._strikes:  # of those that fire, rendering has to end first
+                    kept = {action.id for action in (*found.overran, *found.fires)}
+                    self.forget(action.id for action in group if action.id not in kept)
+                wanting += found.fires
             given = await self._circumstances(question) if wanting else None
         if given is None:
             return []

@@ -10,6 +10,8 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
+import backends
+from activities.cancelling import CancelActivity
 from activities.changelog import ChangelogActivity
 from activities.invocation import InvocationActivity
 from activities.look_ups import LookUpWork
@@ -18,13 +20,14 @@ from activities.runs import RunActivities
 from activities.schedules import ScheduleActivities
 from activities.services import Mail, Services
 from activities.timers import TimerActivities
-from backends import open_transport
+from backends._topics import CHANGES, RUNS, topic
 from backends.base import Producer
 from domain.jq import Evaluator
 from domain.smtp import SmtpServer, mailbox
 from domain.users import Caller
 from runtime.clock import now
 from runtime.driver import RunDriver
+from runtime.egress import open_transport
 from runtime.jq_pool import jq_pool
 from runtime.keys import KeyFault
 from runtime.organization import Organization, wait_for_organization
@@ -32,7 +35,7 @@ from runtime.settings import Settings
 from runtime.tasks import unless
 from runtime.temporal import connect
 from runtime.tokens import Claims, Tokens
-from store.bell import across_processes
+from store.bell import TURNS, across_processes
 from store.database import Database
 from worker.automations import Automations
 from worker.catalog_migrations import CatalogMigrations
@@ -42,6 +45,8 @@ from worker.relay import Relay
 from worker.resources import open_kafka, resources
 from worker.schedules import Schedules
 from worker.timers import TimerRelay
+from worker.topics import Topics
+from worker.turns import TurnCalls
 from workflows.action_run import ActionRun
 from workflows.calls import SILENCE
 from workflows.change_delivery import ChangeDelivery
@@ -57,6 +62,7 @@ _RETRY_SECONDS = 2.0
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """`interlock worker`: run until `stop` is set. Waits for SQL and Temporal instead of failing without them."""
+    backends.tell()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(settings.database_url))
         organization = await unless(stop, wait_for_organization(settings, database))
@@ -80,12 +86,14 @@ async def work(
     ready: asyncio.Event | None = None,
 ) -> None:
     """Poll the task queue and relay, with what the process has made, until `stop` is set."""
-    async with open_transport() as http, open_kafka(settings) as kafka:
+    async with open_transport(settings) as http, open_kafka(settings) as kafka:
         given = services(settings, database, evaluate, organization, http, kafka)
         worker = create_worker(settings, client, given)
         async with worker:
             looking = LookUps(LookUpWork(given), driver)
-            relay = asyncio.create_task(_beside(settings, client, database, driver, evaluate, organization, looking))
+            topics = Topics(kafka, [topic(organization.id, name) for name in (RUNS, CHANGES)])
+            beside = _beside(settings, client, database, driver, evaluate, organization, looking, topics)
+            relay = asyncio.create_task(beside)
             log.info("worker started", extra={"task_queue": settings.task_queue})
             if ready:
                 ready.set()
@@ -105,12 +113,18 @@ async def _beside(
     evaluate: Evaluator,
     organization: Organization,
     looking: LookUps,
+    topics: Topics,
 ) -> None:
     """What goes on beside workflows, until cancelled."""
-    async with across_processes(database.url, database.bell):
+    async with (
+        across_processes(database.url, database.bell),
+        across_processes(database.url, database.turns, TURNS),
+    ):
         await asyncio.gather(
             Relay(client, database, driver, now, retention=settings.audit_retention).run(),
             looking.run(),
+            topics.run(),
+            TurnCalls(database, driver, now).run(),
             CatalogMigrations(database, now, evaluate).run(),
             Schedules(client, database, now, task_queue=settings.task_queue).run(),
             TimerRelay(client, database, settings.task_queue, now).run(),
@@ -184,6 +198,7 @@ def create_worker(settings: Settings, client: Client, services: Services, *, san
             NotificationActivity(services).ask_approvers,
             of_runs.close_approval,
             of_runs.close_run,
+            CancelActivity(services).cancel_backend,
             of_runs.hear_operator,
             ScheduleActivities(services).fire_schedule,
             ChangelogActivity(services).deliver_change,

@@ -17,6 +17,9 @@ with workflow.unsafe.imports_passed_through():
         ASK_RETRIES,
         ASK_SILENCE,
         ASK_TIME_LIMIT,
+        CANCEL_PATIENCE,
+        CANCEL_RETRIES,
+        CANCEL_TIME_LIMIT,
         INVOKE_RETRIES,
         INVOKE_TIME_LIMIT,
         RECORD,
@@ -26,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
         Progress,
         Question,
         ask_approvers,
+        cancel_backend,
         close_approval,
         close_run,
         hear_operator,
@@ -34,6 +38,9 @@ with workflow.unsafe.imports_passed_through():
 
 _ASKS = "approvers are asked"
 """The patch since which approvers are told of a run. It can go when no run waits that is older."""
+
+_CANCELS = "backends are told to stop"
+"""The patch since which they are. It can go when no run goes on that is older."""
 
 
 @workflow.defn(name="ActionRun", failure_exception_types=[InterlockError])
@@ -49,7 +56,9 @@ class ActionRun:
         """Nothing is known to have changed yet."""
         self._run = start.run_id
         self._changed = False
+        self._called = False
         self._untold = False
+        self._stops = False
         self._asking: asyncio.Task[None] | None = None
         self._invocation: workflow.ActivityHandle[Progress] | None = None
 
@@ -63,13 +72,15 @@ class ActionRun:
                 raise
             status = (await self._hear("cancel", {"by": "Temporal", "reason": "the workflow was cancelled"})).status
         await workflow.wait_condition(workflow.all_handlers_finished)
+        if self._stops and workflow.patched(_CANCELS):
+            await self._stop_backend(start, status)
         workflow.set_current_details(f"Ended with **{status}**.")
         return status
 
     @workflow.signal
     def wake(self, *_: Any) -> None:
         """The row has changed; losing or repeating this changes nothing. What comes with it is for who reads along."""
-        self._changed = True
+        self._changed = self._called = True
 
     @workflow.signal
     async def decide(self, decision: Any = None, *more: Any) -> None:
@@ -142,6 +153,12 @@ class ActionRun:
 
     async def _until_its_time(self, approved: Progress) -> RunStatus:
         """Wait until the backend may be called; how the run stands then."""
+        if approved.queued:
+            workflow.set_current_details(f"**{approved.waits_for}**.")
+            # Whoever called while it looked was not heard by that look.
+            looks_at = workflow.now() + approved.look_after
+            await self._wait(lambda: self._called or self._changed, looks_at, "looks again")
+            return approved.status
         status, begins = approved.status, not approved.starts_at
         while status is RunStatus.IN_PROGRESS and not begins:
             workflow.set_current_details(f"Is approved, and begins at **{iso(approved.starts_at)}**.")
@@ -157,6 +174,7 @@ class ActionRun:
         """
         workflow.set_current_details(f"Invokes **{start.backend}**{_at_most(start.run_time_limit)}.")
         deadline = _deadline(workflow.now(), start.run_time_limit)
+        self._called = False
         self._invocation = workflow.start_activity(
             invoke_backend,
             self._run,
@@ -168,17 +186,34 @@ class ActionRun:
         while progress.status is RunStatus.IN_PROGRESS and not progress.starts_at:
             expired = await self._wait(lambda: self._changed or self._answered, deadline, "run time limit")
             if self._invocation and self._answered:
-                progress = await self._invocation
+                progress = self._seen(await self._invocation)
                 self._invocation = None
                 workflow.set_current_details(
                     f"Waits for the **report** of {start.backend}{_at_most(start.run_time_limit)}."
                 )
             else:
                 progress = await self._ask(close_run, Question(run_id=self._run, expired=expired))
-        if self._invocation:
+        if self._invocation and not (self._stops and workflow.patched(_CANCELS)):
             self._invocation.cancel()  # nobody is interested in its answer any more
             self._invocation = None
         return progress
+
+    async def _stop_backend(self, start: ActionRunInput, status: RunStatus) -> None:
+        """The run has ended, and nothing depends on this. What is being sent is stopped once it was sent."""
+        workflow.set_current_details(f"Ended with **{status}**. Has **{start.backend}** stopped.")
+        if self._invocation:
+            patience = workflow.now() + start.delivery_time_limit + CANCEL_PATIENCE
+            await self._wait(lambda: self._answered, patience, "what to stop")
+            self._invocation.cancel()  # does nothing once it is done
+        try:
+            await workflow.execute_activity(
+                cancel_backend,
+                self._run,
+                start_to_close_timeout=CANCEL_TIME_LIMIT,
+                retry_policy=CANCEL_RETRIES,
+            )
+        except ActivityError as error:
+            workflow.logger.warning("backend was not stopped", extra={"cause": str(error.cause)})
 
     @property
     def _answered(self) -> bool:
@@ -187,13 +222,16 @@ class ActionRun:
 
     async def _ask(self, activity: Callable[[Question], Any], question: Question) -> Progress:
         self._changed = False  # before the row is read: what changes after it was read wakes us again
-        progress: Progress = await workflow.execute_local_activity(activity, question, **RECORD)
-        return progress
+        return self._seen(await workflow.execute_local_activity(activity, question, **RECORD))
 
     async def _hear(self, signal: str, said: Any) -> Progress:
         word = OperatorWord(run_id=self._run, signal=signal, said=said)
-        progress = await workflow.execute_local_activity(hear_operator, word, **RECORD)
+        progress = self._seen(await workflow.execute_local_activity(hear_operator, word, **RECORD))
         self._changed = True
+        return progress
+
+    def _seen(self, progress: Progress) -> Progress:
+        self._stops |= progress.stops
         return progress
 
     async def _wait(self, condition: Callable[[], bool], deadline: datetime | None, what: str) -> bool:

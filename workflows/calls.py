@@ -9,7 +9,7 @@ from temporalio.common import RetryPolicy
 
 from domain.approvals import ASK_ATTEMPTS
 from domain.models import Kept
-from domain.runs import RunStatus
+from domain.runs import Run, RunStatus
 from domain.timers import Outcome
 from domain.times import Duration, Instant
 from domain.waiting import Moment, Patience, Step
@@ -48,6 +48,20 @@ class Progress(Kept):
     """When the backend of a run that is approved may be called. None: at once."""
     untold: bool = False
     """Whether people have to be told something that they were not told when it began to wait."""
+    queued: bool = False
+    """Whether it waits for its turn, and looks again when it is woken. `starts_at` is for older workflow code."""
+    look_after: Duration = timedelta(0)
+    """After which time it looks again if nobody wakes it: clocks may differ."""
+    waits_for: str = ""
+    """What for, in words."""
+    stops: bool = False
+    """Whether it was stopped, and its backend may be at work."""
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """Where this run stands. The answer of a synchronous backend is waited for, and nothing else is to be had."""
+        stops = run.status.is_terminal and run.interlock.stopped and not run.interlock.synchronous
+        return cls(status=run.status, stops=stops and run.payload is not None)
 
 
 class Question(Kept):
@@ -160,6 +174,12 @@ async def close_run(question: Question) -> Progress:
 
 
 @activity.defn
+async def cancel_backend(run_id: str) -> str:
+    """Have the backend stop what it does for a run that has ended; what became of it, in words."""
+    raise NotImplementedError
+
+
+@activity.defn
 async def hear_operator(word: OperatorWord) -> Progress:
     """Record an operator's decision or cancellation by the rules of the API; where the run stands then."""
     raise NotImplementedError
@@ -206,6 +226,16 @@ ASK_SILENCE = timedelta(minutes=1)
 ASK_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=30), backoff_coefficient=4, maximum_attempts=ASK_ATTEMPTS)
 """At once, and half a minute and two and a half minutes later."""
 
+CANCEL_TIME_LIMIT = timedelta(minutes=5)
+CANCEL_PATIENCE = timedelta(minutes=1)
+"""How much longer than a delivery may take its answer is waited for, which says what to stop."""
+CANCEL_ATTEMPTS = 5
+"""How often a backend that does not answer is told to stop."""
+CANCEL_RETRIES = RetryPolicy(
+    initial_interval=timedelta(seconds=1), backoff_coefficient=3, maximum_attempts=2 * CANCEL_ATTEMPTS
+)
+"""After 1, 3, 9 and 27 seconds. Those beyond that are for SQL, which may not take down what became of it."""
+
 DELIVER_TIME_LIMIT = timedelta(hours=24)
 DELIVER_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=15))
 """How a change that cannot be delivered is tried again, and how long."""
@@ -228,6 +258,7 @@ ALL: tuple[Any, ...] = (
     ask_approvers,
     close_approval,
     close_run,
+    cancel_backend,
     hear_operator,
     fire_schedule,
     deliver_change,

@@ -8,7 +8,8 @@ from sqlmodel import AutoString, SQLModel
 import store.automation_tables
 import store.catalog_tables
 import store.integration_tables
-import store.tables  # noqa: F401 - fills the metadata
+import store.tables
+import store.turn_tables  # noqa: F401 - fills the metadata
 
 
 def _render(kind: str, item: Any, _: Any) -> str | Literal[False]:

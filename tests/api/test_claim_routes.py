@@ -2,6 +2,9 @@
 
 import asyncio
 
+import httpx
+
+from tests.support.port_agent import Order, PollingAgent
 from tests.support.product import Json, Product
 
 AGENT = {"installationId": "_PORT_EXEC_AGENT", "limit": 100, "invocationMethod": "WEBHOOK"}
@@ -247,3 +250,72 @@ async def test_the_agent_may_say_how_it_takes_its_runs(product: Product) -> None
     run = await product.start()
     [offered] = await claimed(product, **AGENT)
     assert offered["id"] == run["id"], "without Kafka there is only the queue"
+
+
+def polling(product: Product) -> PollingAgent:
+    """The agent as it is installed."""
+    return PollingAgent(product.api, product.organization.client_id, product.organization.client_secret)
+
+
+def target(order: Order) -> httpx.Response:
+    """What is called: it answers as its address says; at `/gone` nobody answers."""
+    place = order.url.rsplit("/", 1)[1]
+    request = httpx.Request(order.method, order.url)
+    if place == "gone":
+        raise httpx.ConnectError("nobody is there", request=request)
+    if place == "empty":
+        return httpx.Response(200, request=request)
+    return httpx.Response(int(place), json={"id": "job-7"}, request=request)
+
+
+async def test_the_agents_own_calls_bring_every_kind_of_run_to_its_end(product: Product) -> None:
+    refused = 'Failed to invoke the webhook with status code: 503. Response: {"id":"job-7"}'
+    cases: dict[str, tuple[Json, str, str, Json | None]] = {
+        "synchronized": (agent(url="http://x.test/200", synchronized=True), "SUCCESS", "", {"id": "job-7"}),
+        "silent": (agent(url="http://x.test/empty", synchronized=True), "SUCCESS", "", None),
+        "empty": (agent(url="http://x.test/200", synchronized=True, body={}), "SUCCESS", "", {"id": "job-7"}),
+        "refused": (agent(url="http://x.test/503"), "FAILURE", refused, None),
+        "refused-and-told": (agent(url="http://x.test/503", synchronized=True), "FAILURE", refused, {"id": "job-7"}),
+        "unreachable": (agent(url="http://x.test/gone"), "FAILURE", "Agent failed to process the run", None),
+    }
+    made: dict[str, str] = {}
+    for name, (method, *_) in cases.items():
+        await product.action(name, invocationMethod=method)
+        made[name] = (await product.start(name))["id"]
+    there = polling(product)
+    await there.start()
+    done = 0
+    async with asyncio.timeout(30):
+        while done < len(made):
+            done += await there.poll(target)
+    for name, (_, status, summary, response) in cases.items():
+        ended = await product.until(made[name])
+        assert (ended["status"], ended.get("summary") or "", ended.get("response")) == (status, summary, response), name
+    assert sorted(order.run_id or "" for order in there.sent) == sorted(made.values())
+
+
+async def test_a_request_that_is_not_synchronized_stays_open_with_the_agents_log(product: Product) -> None:
+    headers = {"RUN_ID": "{{ .run.id }}"}
+    await product.action(invocationMethod=agent(url="http://x.test/200", headers=headers, body={"größe": 1}))
+    run = await product.start()
+    there = polling(product)
+    async with asyncio.timeout(20):
+        while not await there.poll(target):
+            await asyncio.sleep(0.05)
+    [order] = there.sent
+    told = {"type": "WEBHOOK", "url": "http://x.test/200", "synchronized": False, "method": "POST"}
+    assert order.body == {
+        "größe": 1,
+        "headers": {"RUN_ID": run["id"]},
+        "payload": {"action": {"invocationMethod": {**told, "headers": {"RUN_ID": run["id"]}}}},
+        "context": {"runId": run["id"]},
+    }
+    assert (await product.get(run["id"]))["status"] == "IN_PROGRESS"
+    written = await product.api.get(f"/v1/actions/runs/{run['id']}/logs")
+    assert [one["message"] for one in written.json()["runLogs"]] == [
+        "An action message has been received",
+        "Preparing the payload for the request",
+        "Sending the request",
+        "Action invocation has completed successfully with status code: 200",
+        "Port agent finished processing the action run",
+    ]

@@ -19,6 +19,7 @@ SUCCESS = {
     ("post", "/v1/actions/runs/{run_id}/logs"): "201",
     ("get", "/v1/actions/runs/{run_id}/logs"): "200",
     ("patch", "/v1/actions/runs/{run_id}/response"): "200",
+    ("post", "/v1/actions/runs/{run_id}/cancel"): "200",
     ("patch", "/v1/actions/runs/{run_id}/approval"): "201",
     ("get", "/v1/actions/runs/{run_id}/approvers"): "200",
     ("post", "/v1/organization/secrets"): "200",

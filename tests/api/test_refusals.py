@@ -45,6 +45,10 @@ REFUSED: list[Refusal] = [
         {"blueprint": None, "entity": None, "runId": None, "action": "deploy"},
     ),
     (
+        *("POST", "/v1/actions/runs/r_1/cancel", {}, 404, "run", "UPDATE"),
+        {"blueprint": None, "entity": None, "runId": "r_1"},
+    ),
+    (
         *("PATCH", "/v1/actions/runs/r_1/approval", {"status": "APPROVE"}, 404, "run", "UPDATE"),
         {"blueprint": None, "entity": None, "runId": "r_1"},
     ),
@@ -225,7 +229,9 @@ async def test_what_is_only_tried_is_not_told(product: Product) -> None:
 NOT_RECORDED = {
     ("POST", "/v1/actions/runs/claim-pending"),
     ("PATCH", "/v1/actions/runs/ack"),
+    ("POST", "/v1/integrations/azure-devops/webhook"),
     ("POST", "/v1/integrations/github/webhook"),
+    ("POST", "/v1/integrations/gitlab/webhook"),
     ("POST", "/v1/blueprints/{blueprint}/entities/search"),
     ("POST", "/v1/blueprints/entities/datasource-entities"),
     ("POST", "/v1/auth/access_token"),

@@ -482,17 +482,18 @@ async def test_a_synchronized_run_fails_with_anything_else_and_keeps_the_answer(
     assert len(product.backend.calls) == 4, "an answer, even a bad one, is not asked for again"
 
 
-async def test_backends_that_are_not_there_yet_end_their_runs_with_a_clear_failure(product: Product) -> None:
-    for number, method in enumerate(
+async def test_backends_without_what_they_need_end_their_runs_with_a_clear_failure(product: Product) -> None:
+    for number, (method, words) in enumerate(
         (
-            {"type": "GITLAB", "projectName": "p", "groupName": "g"},
-            {"type": "AZURE_DEVOPS", "webhook": "w", "org": "o"},
+            ({"type": "GITLAB", "projectName": "p", "groupName": "g"}, "no credentials for GitLab"),
+            ({"type": "GITHUB", "org": "o", "repo": "r", "workflow": "w"}, "no credentials for GitHub"),
+            ({"type": "KAFKA"}, "No Kafka broker is configured"),
         )
     ):
         await product.action(f"a{number}", invocationMethod=method)
         ended = await product.until((await product.start(f"a{number}"))["id"])
         assert ended["status"] == "FAILURE", method
-        assert "not available" in ended["summary"], f"{method}: {ended['summary']}"
+        assert words in ended["summary"], f"{method}: {ended['summary']}"
     assert product.backend.calls == []
 
 

@@ -17,7 +17,7 @@ async def _listed(product: Product, headers: Any, query: str = "") -> set[str]:
 async def _sees(product: Product, headers: Any, run: str) -> bool:
     """Whether the caller sees the run; every way of looking must agree."""
     found = set()
-    for path in ("", "?version=v1", "/logs", "/approvers", "/approvers?include_pending_approvers=true"):
+    for path in ("", "?version=v1", "/logs", "/timeline", "/approvers", "/approvers?include_pending_approvers=true"):
         answer = await product.api.get(f"/v1/actions/runs/{run}{path}", headers=headers)
         if answer.status_code != 200:
             refused(answer, 404, "not_found", run)

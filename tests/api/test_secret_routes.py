@@ -284,7 +284,7 @@ async def test_no_secret_is_left_anywhere(
     await _keep(product, "URL", url)
 
     async def echo(call: Call) -> Response:
-        body = {"echo": call.body.decode(), "path": call.path, "secret": org, "note": LANDMARK}
+        body = {"echo": call.body.decode(), "path": call.path, "secret": org, "note": LANDMARK, "got": call.headers}
         status = 500 if "fails" in call.path else 200
         if "garbles" in call.path:
             return Response(f"<html>{org} {url}</html>", status_code=502, media_type="text/html")
@@ -296,7 +296,8 @@ async def test_no_secret_is_left_anywhere(
         body={"o": "{{ .secrets.ORG }}", "i": "{{ .inputs }}", "l": LANDMARK, "u": ["{{ .secrets.URL }}"]},
     )
     at = product.backend.url
-    limits = {"run": {"timeLimit": "PT1H"}, "approval": {"timeLimit": "PT1H"}}
+    again = {"attempts": 2, "wait": "PT0.1S", "statuses": [500, 502]}
+    limits = {"run": {"timeLimit": "PT1H"}, "approval": {"timeLimit": "PT1H"}, "backend": {"retry": again}}
     ways: dict[str, Json] = {
         "works": {"url": f"{at}/works/{{{{ .secrets.URL }}}}"},
         "fails": {"url": f"{at}/fails/{{{{ .secrets.URL }}}}"},
@@ -334,8 +335,12 @@ async def test_no_secret_is_left_anywhere(
     assert (await product.until(silent))["status"] == "FAILURE"
     assert (await product.until(waits))["status"] == "DECLINED"
     runs.append(waits)
+    outcomes = set()
     for run in runs:
         await product.logs(run)
+        told = granted(await product.api.get(f"/v1/actions/runs/{run}/timeline"), "timeline")
+        outcomes |= {(one["attempt"]["outcome"], "againAt" in one["attempt"]) for one in told if "attempt" in one}
+    assert {("ACCEPTED", False), ("REFUSED", True), ("REFUSED", False), ("UNREACHABLE", True)} <= outcomes
     granted(await product.api.get("/v1/actions/runs"), "runs")
     granted(await product.api.get("/v1/actions"), "actions")
     logging.getLogger(__name__).warning("a line with a landmark", extra={"landmark": LANDMARK})

@@ -22,7 +22,9 @@ SIGNED = {
     "/v1/chat/slack/commands",
     "/v1/chat/slack/interactive",
     "/v1/chat/teams",
+    "/v1/integrations/azure-devops/webhook",
     "/v1/integrations/github/webhook",
+    "/v1/integrations/gitlab/webhook",
 }
 SAYS_ITSELF = {"/v1/auth/access_token", "/healthz", "/readyz", *SIGNED}
 """Routes that need no token, but credentials or a signature."""

@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 import pytest
 from temporalio import activity
 
+from activities.cancelling import CancelActivity
 from activities.changelog import ChangelogActivity
 from activities.invocation import InvocationActivity
 from activities.notifications import NotificationActivity
@@ -27,6 +28,7 @@ def implementations() -> dict[str | None, Any]:
     found: dict[str | None, Any] = {}
     for owner in (
         InvocationActivity,
+        CancelActivity,
         NotificationActivity,
         RunActivities,
         ScheduleActivities,

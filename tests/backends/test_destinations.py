@@ -56,6 +56,7 @@ METADATA = (
     "169.254.169.254 169.254.170.2 100.100.100.200 fd00:ec2::254 fd20:ce::254 168.63.129.16 192.0.0.192 "
     "::ffff:169.254.169.254 64:ff9b::a9fe:a9fe 2002:a9fe:a9fe::1"
 )
+LOOPBACK = "127.0.0.1 127.9.9.9 0.0.0.0 ::1 :: ::ffff:127.0.0.1 64:ff9b::7f00:1"
 PUBLIC = "93.184.216.34 172.32.0.1 2606:4700::1111 ::ffff:93.184.216.34"
 URL = absolute("https://hooks.example.test")
 
@@ -66,6 +67,20 @@ def test_private_addresses_follow_the_switch(address: str) -> None:
     refusal = Rules(allow_private=False).refusal(URL, ip_address(address))
     assert refusal is not None
     assert "private address" in refusal
+
+
+@pytest.mark.parametrize("address", LOOPBACK.split())
+def test_loopback_addresses_are_refused_beside_private_ones(address: str) -> None:
+    rules = Rules(allow_loopback=False)
+    refusal = rules.refusal(URL, ip_address(address))
+    assert refusal is not None
+    assert "loopback address" in refusal
+    assert rules.refusal(URL, ip_address("10.1.2.3")) is None
+    listed = Rules(allow_loopback=False, always_allowed=frozenset({"127.0.0.0/8", "0.0.0.0/8", "::/127"}))
+    assert listed.refusal(URL, ip_address(address)) is None
+    own = Rules(allow_loopback=False, own_addresses=frozenset({"https://hooks.example.test"}))
+    assert own.refusal(URL, ip_address(address)) is None
+    assert Rules(allow_private=False, allow_loopback=True).refusal(URL, ip_address(address)) is not None
 
 
 @pytest.mark.parametrize("address", METADATA.split())
@@ -150,6 +165,12 @@ async def test_a_host_without_address_may_get_one(resolves: Resolver, invoke: "I
     resolves(error)
     with pytest.raises(BackendUnavailable, match=r"^Failed to invoke the webhook with error: .*hooks\.example\.test"):
         await invoke({"type": "WEBHOOK", "url": "https://hooks.example.test/?token=1"})
+
+
+async def test_a_loopback_address_is_never_connected_to_where_it_is_not_allowed(peer: "Peer", invoke: "Invoke") -> None:
+    with pytest.raises(BackendRefused, match=r"with error: 127.0.0.1 leads to a loopback address"):
+        await invoke({"type": "WEBHOOK", "url": peer.url}, allow_loopback=False)
+    assert not peer.connections
 
 
 async def test_a_private_address_is_never_connected_to(peer: "Peer", invoke: "Invoke") -> None:

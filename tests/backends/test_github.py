@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 import backends
 from backends._accounts import GitHubAccount
+from backends.base import Remembered
 from domain.errors import BackendBusy, BackendFault, BackendRefused, BackendUnavailable, InvalidInvocation
 from domain.runs import RunStatus
 from tests.support.github import (
@@ -36,8 +37,7 @@ CUT = Said(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{")
 
 
 @pytest.fixture
-async def hub(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeGitHub]:
-    monkeypatch.setattr("backends.github._FOUND", {})  # every GitHub counts its runs from the same number
+async def hub() -> AsyncIterator[FakeGitHub]:
     async with github() as hub:
         yield hub
 
@@ -362,16 +362,13 @@ async def test_a_workflow_run_belongs_to_one_run_only(hub: FakeGitHub, dispatch:
     now = datetime.now(UTC)
     for run, seconds in zip(hub.runs, (10, 20), strict=True):
         run.created_at = now - timedelta(seconds=seconds)
-    of_others = {hub.runs[0].external_run_id}
-
-    async def taken(external_run_id: str) -> bool:
-        return external_run_id in of_others
-
-    found = await looked_up(hub, reference(seconds=10), taken=taken)
-    assert found
-    assert found.external_run_id == hub.runs[1].external_run_id
-    of_others.add(found.external_run_id)
-    assert await looked_up(hub, reference(seconds=10), taken=taken) is None
+    others = Remembered({hub.runs[0].external_run_id: "r_fedcba9876543210"})
+    for _ in range(2):
+        found = await looked_up(hub, reference(seconds=10), reservations=others)
+        assert found
+        assert found.external_run_id == hub.runs[1].external_run_id
+    others.owners[hub.runs[1].external_run_id] = "r_0000000000000000"
+    assert await looked_up(hub, reference(seconds=10), reservations=others) is None
 
 
 async def test_two_that_are_looked_for_at_once_find_two(hub: FakeGitHub, dispatch: Dispatch) -> None:
@@ -380,7 +377,8 @@ async def test_two_that_are_looked_for_at_once_find_two(hub: FakeGitHub, dispatc
     method_ = backends.parse_rendered(method())
     now = datetime.now(UTC)
     both = [backends.Reference(f"r_{letter * 16}", now) for letter in "ab"]
-    found = await asyncio.gather(*(method_.look_up(one, using(hub)) for one in both))
+    shared = Remembered()
+    found = await asyncio.gather(*(method_.look_up(one, using(hub, reservations=shared)) for one in both))
     assert {one.external_run_id for one in found if one} == {run.external_run_id for run in hub.runs}
 
 
@@ -410,9 +408,66 @@ async def test_cancelling_reaches_the_workflow_run(hub: FakeGitHub, dispatch: Di
     assert await cancelled(hub, about) == (
         "GitHub did not cancel workflow run 30433642: Cannot cancel a workflow run that is completed."
     )
-    assert await cancelled(hub, reference()) is None
     with pytest.raises(BackendRefused, match=r"^Error cancelling workflow: Not Found$"):
         await cancelled(hub, reference("gh_1_2_5"))
+
+
+async def test_cancelling_finds_the_workflow_run_that_github_has_not_named(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    with pytest.raises(BackendUnavailable, match=r"^Error cancelling workflow: GitHub does not list .* yet$"):
+        await cancelled(hub, reference())
+    assert "cannot be told" in str(await cancelled(hub, reference(minutes=11)))
+    await dispatch()
+    assert await cancelled(hub, reference()) == "GitHub was asked to cancel workflow run 30433642"
+    assert hub.runs[0].conclusion == "cancelled"
+
+
+async def test_of_several_workflow_runs_only_one_that_names_the_run_is_cancelled(
+    hub: FakeGitHub, dispatch: Dispatch
+) -> None:
+    await dispatch()
+    await dispatch()
+    assert "cannot be told" in str(await cancelled(hub, reference()))
+    hub.runs[0].title = f"Deploy ({RUN})"
+    assert await cancelled(hub, reference()) == f"GitHub was asked to cancel workflow run {hub.runs[0].id}"
+    assert [run.conclusion for run in hub.runs] == ["cancelled", None]
+
+
+async def test_what_a_dead_worker_has_dispatched_is_found_and_not_dispatched_again(
+    hub: FakeGitHub, dispatch: Dispatch
+) -> None:
+    noted = Remembered()
+    hub.answers(DISPATCH, Said(raw=b"", after_all=True))
+    with pytest.raises(BackendRefused, match="cut"):
+        await dispatch(reservations=noted)
+    hub.invisible = True
+    with pytest.raises(BackendBusy, match="is looked for") as busy:
+        await dispatch(reservations=noted)
+    assert busy.value.retry_after == timedelta(seconds=2)
+    hub.invisible = False
+    receipt = await dispatch(reservations=noted)
+    assert (receipt.external_run_id, receipt.look_up_after) == (hub.runs[0].external_run_id, timedelta(seconds=15))
+    assert receipt.log == (
+        "A worker died while it dispatched the workflow. It was not dispatched again, its run was found",
+    )
+    assert len(hub.operations(DISPATCH)) == 1
+
+
+async def test_what_a_dead_worker_has_not_dispatched_fails_in_the_end(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    noted = Remembered(begun={RUN: datetime.now(UTC) - timedelta(minutes=11)})
+    with pytest.raises(BackendRefused, match=r"^Error dispatching workflow: a worker died .* within 10 minutes$"):
+        await dispatch(reservations=noted)
+    assert hub.operations(DISPATCH) == []
+
+
+@pytest.mark.parametrize(
+    "said", [refusal(422, "No ref found"), refusal(429, "Slow down"), refusal(403, "secondary rate limit"), Said(503)]
+)
+async def test_what_github_refused_may_be_dispatched_again(hub: FakeGitHub, dispatch: Dispatch, said: Said) -> None:
+    noted = Remembered()
+    hub.answers(DISPATCH, said)
+    with pytest.raises(BackendFault):
+        await dispatch(reservations=noted)
+    assert (await dispatch(reservations=noted)).external_run_id == hub.runs[0].external_run_id
 
 
 async def test_an_app_asks_for_a_token_that_can_only_do_this_and_keeps_it(hub: FakeGitHub, dispatch: Dispatch) -> None:

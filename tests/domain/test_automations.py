@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from domain.actions import Action
-from domain.automations import Caused, Judged, Judgement, caused, chain_in_words, judge, run_id_of, stopped
+from domain.automations import Caused, Judged, Judgement, caused, chain_in_words, judge, run_id_of, stopped, verdict
 from domain.changes import Happening, Outcome
 from domain.contexts import legacy_message, of_run
 from domain.documents import Document
 from domain.events import event_of
-from domain.jq import Evaluator, Failed, Overran, Value
+from domain.jq import Evaluator, Failed, Overran, Oversized, Value
 from domain.jq import Outcome as Answer
 from domain.runs import Link, RunStatus
 from domain.users import User
@@ -214,6 +214,37 @@ async def test_judging_again_says_the_same(evaluate: Evaluator) -> None:
     assert [(await judged(evaluate, condition))[0].fires for _ in range(2)] == [True, True]
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.sampled_from(["true.", "false.", "one.", "failed.", "overran.", "oversized."]), max_size=3),
+            st.sampled_from(["and", "or"]),
+            st.sampled_from(["service", "deploy"]),
+        )
+    )
+)
+async def test_a_verdict_is_what_the_judgements_say(conditions: list[tuple[list[str], str, str]]) -> None:
+    listeners = [
+        automation(*said, combinator=how, event={"type": "ENTITY_UPDATED", "blueprintIdentifier": blueprint})
+        for said, how, blueprint in conditions
+    ]
+    evaluate = Asked(
+        {
+            "true.": Value(True),
+            "false.": Value(False),
+            "one.": Value(1),
+            "failed.": Failed("x"),
+            "overran.": Overran("x"),
+            "oversized.": Oversized("x"),
+        }
+    )
+    found = await verdict(listeners, UPDATED, UPDATED, evaluate)
+    judgements = await judge(listeners, UPDATED, UPDATED, evaluate)
+
+    assert found.fires == [one.action for one in judgements if one.fires]
+    assert found.overran == [one.action for one in judgements if one.overran]
+
+
 async def test_conditions_that_never_end_decide_for_nobody_else(quick: Evaluator) -> None:
     hostile = [automation(TRUE, f"{HOSTILE} > {number}", identifier=f"bad_{number}") for number in range(4)]
     innocent = [automation(f"{TRUE} and {number} < 2", identifier=f"good_{number}") for number in range(4)]
@@ -315,6 +346,7 @@ def test_the_run_of_an_automation_in_full() -> None:
             "causes": [{"run": "r_1", "action": "deploy"}, {"run": "r_2", "action": "mirror"}],
             "cause": "event_0123456789abcdef",
             "entity": None,
+            "stopped": False,
         },
     }
 

@@ -15,7 +15,9 @@ from tests.support.automations import AT, ORGANIZATION, automation, entity, enti
 
 CHANGE = entity_change(None, entity())
 EVENT = event_of(CHANGE, organization=ORGANIZATION)
-SETTINGS = Settings.from_environment({"INTERLOCK_SECRET_KEY": "a master key for tests, long enough"})
+SETTINGS = Settings.from_environment(
+    {"INTERLOCK_SECRET_KEY": "a master key for tests, long enough", "INTERLOCK_ALLOW_LOOPBACK_DESTINATIONS": "true"}
+)
 
 
 async def made(evaluate: Evaluator, method: dict[str, Any], settings: Settings = SETTINGS) -> tuple[Run, list[str]]:
@@ -87,6 +89,11 @@ async def test_what_cannot_work_is_refused(evaluate: Evaluator, method: dict[str
         await made(evaluate, method)
 
 
+async def test_loopback_is_refused_unless_somebody_allows_it(evaluate: Evaluator) -> None:
+    with pytest.raises(PrivateDestination, match="loopback"):
+        await made(evaluate, webhook(), SETTINGS.model_copy(update={"allow_loopback_destinations": False}))
+
+
 async def test_private_destinations_are_refused_where_they_are_not_allowed(evaluate: Evaluator) -> None:
     allowed, forbidden = (SETTINGS.model_copy(update={"allow_private_destinations": value}) for value in (True, False))
 
@@ -94,3 +101,8 @@ async def test_private_destinations_are_refused_where_they_are_not_allowed(evalu
     assert run.payload is not None
     with pytest.raises(PrivateDestination):
         await made(evaluate, webhook(), forbidden)
+    run, _ = await made(evaluate, webhook(), forbidden.model_copy(update={"always_destinations": ("127.0.0.0/8",)}))
+    assert run.payload is not None
+    never = {"always_destinations": ("127.0.0.1",), "never_destinations": ("127.0.0.0/8",)}
+    with pytest.raises(PrivateDestination, match="never calls"):
+        await made(evaluate, webhook(), allowed.model_copy(update=never))

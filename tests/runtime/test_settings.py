@@ -17,6 +17,7 @@ def test_every_setting_has_a_default() -> None:
     assert settings.public_url == "http://127.0.0.1:8080"
     assert settings.database_url == f"sqlite:///{Path.cwd() / '.interlock' / 'interlock.db'}"
     assert settings.access_token_lifetime == timedelta(hours=3)
+    assert (settings.allow_private_destinations, settings.allow_loopback_destinations) == (True, False)
 
 
 def test_the_environment_of_the_process_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +75,7 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
         ("INTERLOCK_PAYLOAD_CODEC", "wrong-value"),
         ("INTERLOCK_SLACK_API_URL", "ftp://wrong-value"),
         ("INTERLOCK_TEAMS_SECURITY_TOKEN", "wrong-value!"),
+        ("INTERLOCK_GITLAB_WEBHOOK_SECRET", "whsec_wrong-value!"),
         ("INTERLOCK_TEAMS_GRAPH_URL", "wrong-value"),
     ],
 )

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from domain.approvals import Decision, DecisionState, Delegation, Escalation, Gate, People
 from domain.driving import Asked
 from domain.runs import Driving, Run, RunStatus
-from domain.users import User
-from store import actions, approvals, runs, users, wakes
+from domain.users import Caller, User
+from store import actions, approvals, delegations, runs, users, wakes
 from store.database import Database
 from tests.store.conftest import AT, make_action, make_run
 
@@ -151,3 +151,14 @@ async def test_the_note_of_a_wake_takes_back_no_void_or_delegation_since(databas
         await runs.change(session, run.id, lambda _: told, origin="API")
     assert await pending(database, run, delegated) is None, "that somebody was told is no news"
     assert await pending(database, run, delegated) is None
+
+
+async def test_who_takes_a_decision_back_wakes_the_run_so_that_they_can_be_told(database: Database) -> None:
+    left = Delegation(by="ada", to="eve", at=AT)
+    run = await recorded(database, Gate(delegation=True, delegations=(left,)))
+    caller = Caller(organization="", client="ada", machine=True)
+    after = await delegations.take_back(database, run.id, caller, at=LATER, origin="API")
+    assert after.interlock.gate is not None
+    assert after.interlock.gate.delegations == ()
+    assert await pending(database, run, run) == "wake"
+    assert await pending(database, run, after) is None

@@ -62,6 +62,10 @@ class Broker:
         """It takes what it is sent, and does and says nothing."""
         self._signal(signal.SIGSTOP)
 
+    def thaw(self) -> None:
+        """It goes on with what it was sent meanwhile."""
+        self._signal(signal.SIGCONT)
+
     async def kill(self) -> None:
         """SIGKILL; it is gone when this returns."""
         if self._child is not None and self._child.poll() is None:

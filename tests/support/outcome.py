@@ -155,13 +155,17 @@ class Observer:
             deaths: how often a worker may have died during the call of a run, the one reason to deliver it again.
             within: seconds until everything must have ended.
         """
+        await self.all_ended_once(within=within)
+        self.deliveries_are_right(deaths)
+
+    async def all_ended_once(self, *, within: float = 90) -> None:
+        """Every run and its workflow ended as it was promised, by the statuses that were promised and no others."""
         await self.ended(within=within)
         assert await self.statuses() == {run_id: path[-1] for run_id, path in self.promised.items()}
         assert await self._histories() == self.promised
         await eventually("every workflow knows everything", self._nothing_pending)
         workflows = await eventually("every workflow has ended", self._closed_workflows)
         assert workflows == {run_id: ["COMPLETED"] for run_id in self.promised}
-        self.deliveries_are_right(deaths)
 
     def deliveries_are_right(self, deaths: Mapping[str, int] = NOBODY) -> None:
         """Each run was delivered once, and at most once more for each death; always the very same."""

@@ -208,6 +208,7 @@ class Parts(Stack):
             "INTERLOCK_DATABASE_URL": self.database_url,
             "INTERLOCK_SECRET_KEY": "a master key for tests, long enough",
             "INTERLOCK_PORT": str(self._api_port),
+            "INTERLOCK_ALLOW_LOOPBACK_DESTINATIONS": "true",
             "TEMPORAL_ADDRESS": self.temporal_address,
             "TEMPORAL_NAMESPACE": "default",
             **{f"INTERLOCK_{name.upper()}": value for name, value in settings.items()},
@@ -259,8 +260,9 @@ class Parts(Stack):
 class Dev(Stack):
     """`interlock dev`: everything in one process tree, called `dev`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **settings: str) -> None:
         super().__init__(directory)
+        self.environment |= {f"INTERLOCK_{name.upper()}": value for name, value in settings.items()}
         self._add(
             "dev",
             *(*_INTERLOCK, "dev", "--data-dir", str(directory)),

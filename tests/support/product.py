@@ -152,6 +152,7 @@ async def running(
                 "INTERLOCK_DATABASE_URL": database_url,
                 "INTERLOCK_SECRET_KEY": "a master key for tests, long enough",
                 "INTERLOCK_PUBLIC_URL": "http://interlock.test",
+                "INTERLOCK_ALLOW_LOOPBACK_DESTINATIONS": "true",
                 **{f"INTERLOCK_{name.upper()}": value for name, value in settings.items()},
             }
         )

@@ -29,8 +29,7 @@ OURS = "Error dispatching workflow: "
 
 
 @pytest.fixture
-async def hub(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeGitHub]:
-    monkeypatch.setattr("backends.github._FOUND", {})  # every GitHub counts its runs from the same number
+async def hub() -> AsyncIterator[FakeGitHub]:
     async with github() as hub:
         yield hub
 

@@ -62,6 +62,10 @@ async def test_a_run_that_nobody_reports_ends_by_what_its_backend_says(
     assert (ended["status"], ended["link"], ended["externalRunId"]) == ("SUCCESS", ["https://a"], "e")
     assert len(asked) == len(answers)
     assert (asked[0].external_run_id, asked[-1].external_run_id) == (None, "e")
+    told = (await product.api.get(f"/v1/actions/runs/{run['id']}/timeline")).json()["timeline"]
+    made = [(one["attempt"]["kind"], one["attempt"]["outcome"]) for one in told if one["kind"] == "ATTEMPT"]
+    news = [("LOOK_UP", "BUSY"), ("LOOK_UP", "ACCEPTED"), ("LOOK_UP", "ACCEPTED")]
+    assert made == [("INVOKE", "ACCEPTED"), *news], "what is no news is not kept"
 
 
 async def test_what_a_report_said_before_the_dispatch_answered_stays(product: Product) -> None:

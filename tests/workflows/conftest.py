@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -48,6 +48,15 @@ class Row:
     """When it may begin, as is found once: it was approved again for a later time."""
     tries: int = 0
     """How often that was tried."""
+    stops: bool = False
+    """Whether the backend is told to stop when the run is ended from outside."""
+    invoking: bool = False
+    """Whether the backend is being called, and its answer takes as long as this is set."""
+    stopped: list[bool] = field(default_factory=list)
+    """Each time the backend was told to stop: whether it was being called just then."""
+
+    lines: list[timedelta] = field(default_factory=list)
+    """For each time that it is found that its turn has not come: after which time it looks again."""
 
     def _asked(self, name: str) -> None:
         self.asked[name] += 1
@@ -59,15 +68,26 @@ class Row:
     async def invoke_backend(self, run_id: str) -> Progress:
         """Settle the run, unless it has ended."""
         self._asked("invoke_backend")
+        while self.invoking:
+            await asyncio.sleep(0.01)
         if self.changed and self.status is RunStatus.IN_PROGRESS:
             self.changed -= 1
             self.status, self.untold = RunStatus.WAITING_FOR_APPROVAL, True
         if self.postponed:
             starts_at, self.postponed = self.postponed, None
             return Progress(status=self.status, starts_at=starts_at)
+        if self.lines and self.status is RunStatus.IN_PROGRESS:
+            looks_after = self.lines.pop(0)
+            return Progress(
+                status=self.status,
+                starts_at=datetime.now(UTC) + looks_after,
+                queued=True,
+                look_after=looks_after,
+                waits_for="Waits for its turn: 1st for entity cart",
+            )
         if self.status is RunStatus.IN_PROGRESS and self.outcome:
             self.status = self.outcome
-        return Progress(status=self.status)
+        return self._stands()
 
     @activity.defn
     async def ask_approvers(self, run_id: str) -> str:
@@ -100,7 +120,17 @@ class Row:
         self._asked("close_run")
         if question.expired and self.status is RunStatus.IN_PROGRESS:
             self.status = RunStatus.FAILURE
-        return Progress(status=self.status)
+        return self._stands()
+
+    @activity.defn
+    async def cancel_backend(self, run_id: str) -> str:
+        """Remember it."""
+        self._asked("cancel_backend")
+        self.stopped.append(self.invoking)
+        return "said"
+
+    def _stands(self) -> Progress:
+        return Progress(status=self.status, stops=self.stops and self.status is RunStatus.FAILURE)
 
     @activity.defn
     async def hear_operator(self, word: OperatorWord) -> Progress:
@@ -111,7 +141,19 @@ class Row:
             self.status = RunStatus.FAILURE
         elif isinstance(word.said, dict) and self.status is RunStatus.WAITING_FOR_APPROVAL:
             self.status = RunStatus.IN_PROGRESS if word.said["status"] == "APPROVE" else RunStatus.DECLINED
-        return Progress(status=self.status)
+        return self._stands()
+
+    @property
+    def activities(self) -> list[Callable[..., Any]]:
+        """All of them."""
+        return [
+            self.invoke_backend,
+            self.ask_approvers,
+            self.close_approval,
+            self.close_run,
+            self.cancel_backend,
+            self.hear_operator,
+        ]
 
 
 @dataclass
@@ -160,6 +202,6 @@ async def bench(clock: WorkflowEnvironment) -> AsyncIterator[Bench]:
         clock.client,
         task_queue=queue,
         workflows=[ActionRun],
-        activities=[row.invoke_backend, row.ask_approvers, row.close_approval, row.close_run, row.hear_operator],
+        activities=row.activities,
     ):
         yield Bench(clock, row, queue)

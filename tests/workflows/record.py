@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
@@ -189,6 +188,72 @@ async def reopened(bench: Bench) -> str:
     return handle.id
 
 
+async def stopped(bench: Bench) -> str:
+    """An operator cancels while the backend works, which is told so."""
+    bench.row.outcome, bench.row.stops = None, True
+    handle = await bench.start()
+    await _until(lambda: bench.row.asked["invoke_backend"] > 0, bench)
+    await handle.signal("cancel", {"by": "ada@example.com"})
+    await handle.result()
+    return handle.id
+
+
+async def stopped_while_called(bench: Bench) -> str:
+    """Temporal cancels while the backend is called; what it answers is waited for, and the second try stops it."""
+    bench.row.stops = bench.row.invoking = True
+    bench.row.failures["cancel_backend"] = 1
+    handle = await bench.start()
+    while not bench.row.asked["invoke_backend"]:
+        await asyncio.sleep(0.01)
+    await handle.cancel()
+    while not bench.row.words:
+        await asyncio.sleep(0.01)
+    bench.row.invoking = False
+    await handle.result()
+    return handle.id
+
+
+async def stopped_in_vain(bench: Bench) -> str:
+    """Nobody reports in time, and the backend cannot be told."""
+    bench.row.outcome, bench.row.stops = None, True
+    bench.row.failures["cancel_backend"] = 1_000_000
+    handle = await bench.start(run_time_limit=DAY)
+    await handle.result()
+    return handle.id
+
+
+async def queued(bench: Bench) -> str:
+    """It waits for its turn, looks by itself, is called while it looks again, and its backend reports."""
+    bench.row.outcome, bench.row.lines = None, [DAY, DAY, DAY]
+    handle = await bench.start(run_time_limit=DAY)
+    await _until(lambda: bench.row.asked["invoke_backend"] > 0, bench)
+    await _until(lambda: bench.row.asked["invoke_backend"] > 1, bench, timedelta(hours=1))
+    bench.row.invoking = True
+    await handle.signal("wake")
+    while bench.row.asked["invoke_backend"] < 3:
+        await asyncio.sleep(0.01)
+    await handle.signal("wake")
+    while not bench.row.asked["close_run"]:
+        await asyncio.sleep(0.01)
+    bench.row.invoking = False
+    while bench.row.asked["invoke_backend"] < 4:
+        await asyncio.sleep(0.01)
+    bench.row.status = RunStatus.SUCCESS
+    await handle.signal("wake")
+    await handle.result()
+    return handle.id
+
+
+async def cancelled_in_the_queue(bench: Bench) -> str:
+    """An operator cancels it while it waits for its turn."""
+    bench.row.lines = [DAY]
+    handle = await bench.start()
+    await _until(lambda: bench.row.asked["invoke_backend"] > 0, bench)
+    await handle.signal("cancel", {"by": "ada@example.com", "reason": "too late"})
+    await handle.result()
+    return handle.id
+
+
 async def _until(happened: Callable[[], bool], bench: Bench, step: timedelta = timedelta(seconds=1)) -> None:
     while not happened():
         await bench.environment.sleep(step)
@@ -197,7 +262,8 @@ async def _until(happened: Callable[[], bool], bench: Bench, step: timedelta = t
 WAYS = (
     synchronous, reported, overdue, approved, undecided, cancelled, workflow_cancelled, asked, asked_in_vain,
     decided_before_asked, reminded_and_escalated, escalated_in_vain, approved_by_time, not_before,
-    withdrawn_before_its_time, cancelled_before_its_time, reopened,
+    withdrawn_before_its_time, cancelled_before_its_time, reopened, stopped, stopped_while_called, stopped_in_vain,
+    queued, cancelled_in_the_queue,
 )  # fmt: skip
 
 
@@ -209,14 +275,7 @@ async def record(version: str, *names: str) -> None:
             test_server_existing_path=str(server), data_converter=pydantic_data_converter
         ) as environment:
             row, queue = Row(), uuid.uuid4().hex
-            activities: list[Callable[..., Any]] = [
-                row.invoke_backend,
-                row.ask_approvers,
-                row.close_approval,
-                row.close_run,
-                row.hear_operator,
-            ]
-            async with Worker(environment.client, task_queue=queue, workflows=[ActionRun], activities=activities):
+            async with Worker(environment.client, task_queue=queue, workflows=[ActionRun], activities=row.activities):
                 run_id = await way(Bench(environment, row, queue))
             history = await environment.client.get_workflow_handle(run_id).fetch_history()
         # Stack traces name places of the machine that recorded them, and no replay reads them.

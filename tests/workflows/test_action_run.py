@@ -9,6 +9,7 @@ from temporalio.client import WorkflowExecutionStatus
 from domain.approvals import ASK_ATTEMPTS
 from domain.runs import RunStatus
 from tests.workflows.conftest import Bench
+from workflows.calls import CANCEL_ATTEMPTS
 
 
 async def test_a_run_whose_backend_answers_is_one_activity(bench: Bench) -> None:
@@ -182,3 +183,78 @@ async def test_a_run_that_was_decided_is_not_told_about(bench: Bench, word: str)
     await handle.signal("decide", {"by": "ada@example.com", "status": word})
     await handle.result()  # a day later, or at once
     assert not bench.row.told
+
+
+async def test_the_backend_of_a_run_that_is_stopped_is_told(bench: Bench) -> None:
+    bench.row.outcome, bench.row.stops = None, True
+    handle = await bench.start()
+    while not bench.row.asked["invoke_backend"]:
+        await asyncio.sleep(0.01)
+    await handle.signal("cancel", {"by": "ada@example.com"})
+    assert await handle.result() is RunStatus.FAILURE
+    assert bench.row.asked == {"invoke_backend": 1, "hear_operator": 1, "close_run": 1, "cancel_backend": 1}
+
+
+async def test_the_backend_of_a_run_that_others_stop_is_told(bench: Bench) -> None:
+    bench.row.outcome, bench.row.stops = None, True
+    handle = await bench.start()
+    while not bench.row.asked["invoke_backend"]:
+        await asyncio.sleep(0.01)
+    bench.row.status = RunStatus.FAILURE
+    await handle.signal("wake")
+    assert await handle.result() is RunStatus.FAILURE
+    assert bench.row.asked["cancel_backend"] == 1
+
+
+@pytest.mark.parametrize("how", ["signal", "wake", "temporal"])
+async def test_what_is_being_sent_when_the_run_is_stopped_is_stopped_once_it_was_sent(bench: Bench, how: str) -> None:
+    bench.row.outcome = None
+    bench.row.stops = bench.row.invoking = True
+    handle = await bench.start()
+    while not bench.row.asked["invoke_backend"]:
+        await asyncio.sleep(0.01)
+    match how:
+        case "signal":
+            await handle.signal("cancel")
+        case "wake":
+            bench.row.status = RunStatus.FAILURE
+            await handle.signal("wake")
+        case "temporal":
+            await handle.cancel()
+    while not (bench.row.asked["hear_operator"] or bench.row.asked["close_run"]):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    assert bench.row.stopped == []
+    bench.row.invoking = False
+    assert await handle.result() is RunStatus.FAILURE
+    assert bench.row.stopped == [False]
+
+
+async def test_a_backend_that_answers_as_its_run_is_stopped_is_told_too(bench: Bench) -> None:
+    bench.row.stops = bench.row.invoking = True
+    handle = await bench.start()
+    while not bench.row.asked["invoke_backend"]:
+        await asyncio.sleep(0.01)
+    bench.row.status, bench.row.invoking = RunStatus.FAILURE, False  # and the workflow is not woken
+    assert await handle.result() is RunStatus.FAILURE
+    assert bench.row.asked == {"invoke_backend": 1, "cancel_backend": 1}
+
+
+async def test_a_call_that_does_not_end_is_not_waited_for_for_ever(bench: Bench) -> None:
+    bench.row.outcome, bench.row.stops = None, True
+    bench.row.failures["invoke_backend"] = 1_000_000
+    handle = await bench.start()
+    await handle.signal("cancel")
+    assert await handle.result() is RunStatus.FAILURE
+    assert len(bench.row.stopped) == 1
+    ended = await handle.describe()
+    assert ended.close_time
+    assert ended.close_time - ended.start_time < timedelta(minutes=5)
+
+
+async def test_a_backend_that_cannot_be_told_holds_up_nothing_for_ever(bench: Bench) -> None:
+    bench.row.outcome, bench.row.stops = None, True
+    bench.row.failures["cancel_backend"] = 1_000_000
+    handle = await bench.start(run_time_limit=timedelta(hours=1))
+    assert await handle.result() is RunStatus.FAILURE
+    assert bench.row.asked["cancel_backend"] == 2 * CANCEL_ATTEMPTS

@@ -1,0 +1,118 @@
+"""Whoever keeps account of exchanges is told of each, as exactly as is known whether it arrived."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from backends import Delivery, Resources, open_transport, parse_rendered
+from backends._exchanges import Exchange, HttpExchange, KafkaExchange, retry_after
+from backends.base import Unconfirmed
+from domain.errors import BackendFault, BackendRefused, BackendUnavailable
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@dataclass
+class Brokers:
+    """They say what they are told to."""
+
+    fault: BackendFault | None = None
+    topics: list[str] = field(default_factory=list)
+
+    async def publish(
+        self, topic: str, message: bytes, *, key: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Take it, or not."""
+        self.topics.append(topic)
+        if self.fault:
+            raise self.fault
+
+
+@pytest.mark.parametrize(
+    ("fault", "sent", "unknown"),
+    [
+        (None, True, False),
+        (BackendUnavailable("no broker"), False, False),
+        (BackendRefused("too large"), False, False),
+        (Unconfirmed("no answer"), True, True),
+    ],
+)
+async def test_a_message_to_kafka_is_told(fault: BackendFault | None, sent: bool, unknown: bool) -> None:
+    seen: list[Exchange] = []
+    using = Resources(signing_secret="s", organization="org", kafka=Brokers(fault), observe=seen.append)
+    method = parse_rendered({"type": "KAFKA", "payload": {"n": 1}})
+    expected = pytest.raises(type(fault)) if fault else contextlib.nullcontext()
+    with expected:
+        await method.invoke(Delivery(run_id="r_1", legacy_message={}), using)
+    (told,) = seen
+    assert isinstance(told, KafkaExchange)
+    assert (told.topic, told.key, told.size) == ("org.runs", "r_1", 7)
+    assert (told.fault, told.sent, told.unknown) == (str(fault) if fault else None, sent, unknown)
+
+
+async def told_of(url: str, **more: str) -> HttpExchange:
+    """What is told of a webhook to this address."""
+    seen: list[Exchange] = []
+    method = parse_rendered({"type": "WEBHOOK", "url": url, "synchronized": True, **more})
+    async with open_transport() as http:
+        using = Resources(signing_secret="s", http=http, observe=seen.append, timeout=timedelta(seconds=1))
+        try:
+            await method.invoke(Delivery(run_id="r_1", legacy_message={}), using)
+        except BackendFault:
+            assert seen
+    (told,) = seen
+    assert isinstance(told, HttpExchange)
+    return told
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://nowhere.invalid/", "http://169.254.169.254/"])
+async def test_a_request_that_never_arrived_is_told_with_its_cause(url: str) -> None:
+    told = await told_of(url)
+    assert (told.status, told.final_status, told.sent, told.unknown) == (None, None, False, False)
+    assert told.fault
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "final", "unknown"),
+    [
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\nRetry-After: 7\r\n\r\nno", 503, 503, False),
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 9\r\nRetry-After: 7\r\n\r\nno", 503, None, True),
+        (b"", None, None, True),
+    ],
+)
+async def test_an_answer_is_told_and_whether_it_is_complete(
+    answer: bytes, status: int | None, final: int | None, unknown: bool
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        told = await told_of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", method="PUT")
+    assert (told.method, told.status, told.final_status, told.unknown) == ("PUT", status, final, unknown)
+    assert told.took >= timedelta(0)
+    if status:
+        assert (told.body, told.retry_after(NOW)) == ("no", timedelta(seconds=7))
+
+
+@pytest.mark.parametrize(
+    ("said", "wait"),
+    [
+        (None, None),
+        ("120", timedelta(minutes=2)),
+        ("Fri, 02 Jan 2026 00:00:30 GMT", timedelta(seconds=30)),
+        ("soon", None),
+        ("-1", None),
+        ("9" * 30, timedelta(seconds=10**6)),
+        ("Fri, 02 Jan 2026 00:00:30", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(said: str | None, wait: timedelta | None) -> None:
+    assert retry_after(said, NOW) == wait
