@@ -30,13 +30,7 @@ class CancelActivity:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._deliveries = Deliveries(
-            services.database,
-            services.evaluate,
-            services.decrypt,
-            services.request_key,
-            services.credentials.organization,
-        )
+        self._deliveries = Deliveries.of(services)
 
     @activity.defn
     async def cancel_backend(self, run_id: str) -> str:

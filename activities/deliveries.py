@@ -3,7 +3,9 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
+from activities.services import Services
 from backends import parse_rendered
 from backends.base import InvocationMethod, Resources
 from domain import contexts
@@ -31,6 +33,17 @@ class Deliveries:
     """Turns a stored secret into its plaintext; None if no configured key fits."""
     request_key: bytes
     organization: str
+
+    @classmethod
+    def of(cls, services: Services) -> Self:
+        """With what activities work with."""
+        return cls(
+            services.database,
+            services.evaluate,
+            services.decrypt,
+            services.request_key,
+            services.credentials.organization,
+        )
 
     async def secrets_of(self, template: Template) -> dict[str, str]:
         """The plaintext of every secret, if the template names any.

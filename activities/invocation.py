@@ -50,13 +50,7 @@ class InvocationActivity:
         self._tries: dict[str, Try] = {}
         """Which of Temporal's attempts each of them is for."""
         self._turns = Turns(services)
-        self._deliveries = Deliveries(
-            services.database,
-            services.evaluate,
-            services.decrypt,
-            services.request_key,
-            services.credentials.organization,
-        )
+        self._deliveries = Deliveries.of(services)
 
     @activity.defn
     async def invoke_backend(self, run_id: str) -> Progress:

@@ -31,13 +31,7 @@ class LookUpWork:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._turn = asyncio.Semaphore(_AT_ONCE)
-        self._deliveries = Deliveries(
-            services.database,
-            services.evaluate,
-            services.decrypt,
-            services.request_key,
-            services.credentials.organization,
-        )
+        self._deliveries = Deliveries.of(services)
 
     async def look_up(self) -> tuple[list[Run], bool]:
         """Ask about a few that are due; those that have ended by it, and whether there may be more.

@@ -14,6 +14,7 @@ from domain.entities import Author, parsed_request
 from domain.runs import Run, RunStatus, Source
 from store import automation_writes, blueprints, catalog, entities, runs
 from store.completing import completing_written
+from store.database import Raced
 from store.entities import Writer
 from store.entity_batches import PutOptions
 
@@ -43,7 +44,7 @@ async def upsert(services: Services, run: Run, write: EntityWrite, *, lines: Seq
         blueprint = await blueprints.get(session, write.blueprint, to_use=True)
         written: Document = {"blueprint": blueprint.identifier, "identifier": identifier}
         # Whoever else writes the entity is waited for. Where there is none yet, only one of two who create it does.
-        await entities.find(session, blueprint.identifier, identifier, to_change=True)
+        known = await entities.find(session, blueprint.identifier, identifier, to_change=True)
         if later := await automation_writes.later(session, run, written):
             said = f"Left {blueprint.identifier} {identifier!r} as run {later} wrote it for a later change"
             return await settle(session, run, _success(said, written), lines=lines, at=services.now())
@@ -51,6 +52,8 @@ async def upsert(services: Services, run: Run, write: EntityWrite, *, lines: Seq
         put = await catalog.put(
             session, blueprint, request, _OPTIONS, generated=identifier, writer=writer, complete=complete
         )
+        if known is None and not put.is_new:
+            raise Raced("the entity was created meanwhile, perhaps for a later change")
         await automation_writes.note(session, run, written)
         at = writer.author.at
         done = "Created" if put.is_new else "Updated" if put.entity.updated_at == at else "Nothing to change in"

@@ -1,38 +1,24 @@
 """The door for GitHub: its webhooks tell how the workflow runs end that runs of ours have dispatched."""
 
-import logging
-from collections.abc import Iterator
 from typing import Any
 
 from fastapi import APIRouter, Request
 
+from api.backend_events import header, ignored, told_runs
 from api.errors import responses
-from api.services import ApiServices, Services
+from api.services import Services
 from domain import documents, github
 from domain.documents import Document
 from domain.errors import InvalidRequest, NotConfigured
 from domain.github import EVENT, SIGNATURE, WORKFLOW_RUN, WorkflowRun
-from domain.runs import PLATFORM, Run, RunStatus, Source
-from store import run_lists, runs
+from domain.runs import PLATFORM, Run, RunStatus
 
 router = APIRouter(tags=["webhooks of backends"])
-log = logging.getLogger(__name__)
 
 _SCHEMA: dict[str, Any] = {
     "parameters": [
-        {
-            "in": "header",
-            "name": SIGNATURE,
-            "required": True,
-            "schema": {"type": "string"},
-            "description": "`sha256=<hexadecimal digits>`, of the body with the secret of the webhook",
-        },
-        {
-            "in": "header",
-            "name": EVENT,
-            "schema": {"type": "string"},
-            "description": "`workflow_run`; others are ignored",
-        },
+        header(SIGNATURE, "`sha256=<hexadecimal digits>`, of the body with the secret of the webhook", required=True),
+        header(EVENT, "`workflow_run`; others are ignored"),
     ],
     "requestBody": {
         "required": True,
@@ -68,7 +54,7 @@ async def github_event(request: Request, services: Services) -> Document:
     body = await request.body()
     github.require_signature(secret.get_secret_value(), request.headers.get(SIGNATURE), body)
     if request.headers.get(EVENT) != WORKFLOW_RUN:
-        return _ignored(f"only events {WORKFLOW_RUN} are of interest")
+        return ignored(f"only events {WORKFLOW_RUN} are of interest")
     sent = documents.posted(body, request.headers.get("content-type", ""))
     if not isinstance(sent, dict):
         raise InvalidRequest("the event must be a JSON object")
@@ -76,42 +62,20 @@ async def github_event(request: Request, services: Services) -> Document:
     if workflow_run is None:
         raise InvalidRequest("workflow_run: is no run of a workflow")
     if sent.get("action") != "completed" or (outcome := workflow_run.outcome) is None:
-        return _ignored("the workflow run goes on")
-    ended = await _ended(workflow_run, outcome, services)
-    return {"ok": True, "runs": list(ended)} if ended else _ignored("no run waits for this workflow run")
+        return ignored("the workflow run goes on")
+    at = services.now()
+    ended = await told_runs(
+        services,
+        external_run_id=workflow_run.external_run_id,
+        concerns=_ends_with_it,
+        said=lambda run: run.moved(outcome, at=at, by=PLATFORM),
+        last_line=workflow_run.last_line,
+    )
+    return {"ok": True, "runs": [*ended]} if ended else ignored("no run waits for this workflow run")
 
 
-async def _ended(workflow_run: WorkflowRun, outcome: RunStatus, services: ApiServices) -> list[str]:
-    """The ids of the runs that end with it: one, or none."""
-    async with services.database.read() as session:
-        filters = run_lists.Filters(external_run_id=workflow_run.external_run_id, active=True)
-        waiting = list(_dispatched(await run_lists.listed(session, filters)))
-    at, ended = services.now(), list[Run]()
-
-    def move(current: Run) -> Run:
-        if current.status is not RunStatus.IN_PROGRESS:
-            return current
-        return current.moved(outcome, at=at, by=PLATFORM)
-
-    for run in waiting:
-        async with services.database.write() as session:
-            before, after = await runs.change(session, run.id, move, origin=Source.API)
-            if after is not before:
-                await runs.log(session, run.id, workflow_run.last_line, by=PLATFORM, at=at)
-        if after is not before:
-            await services.driver.try_wake(after)
-            ended.append(after)
-    return [run.id for run in ended]
-
-
-def _dispatched(found: list[Run]) -> Iterator[Run]:
-    """Those that we have dispatched ourselves, and that end as their workflow ends."""
-    for run in found:
-        payload = run.payload or {}
-        reports = payload.get("reportWorkflowStatus", True) in (True, "true", None)
-        if payload.get("type") == "GITHUB" and reports and run.status is RunStatus.IN_PROGRESS:
-            yield run
-
-
-def _ignored(why: str) -> Document:
-    return {"ok": True, "ignored": why}
+def _ends_with_it(run: Run) -> bool:
+    """Whether we have dispatched it ourselves, and it ends as its workflow ends."""
+    payload = run.payload or {}
+    reports = payload.get("reportWorkflowStatus", True) in (True, "true", None)
+    return payload.get("type") == "GITHUB" and reports and run.status is RunStatus.IN_PROGRESS

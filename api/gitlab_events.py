@@ -1,32 +1,29 @@
 """The door for GitLab: its webhooks tell how the pipelines end that belong to runs of ours."""
 
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
 
+from api.backend_events import header, ignored, told_runs
 from api.errors import responses
-from api.services import ApiServices, Services
+from api.services import Services
 from domain import documents, gitlab
 from domain.documents import Document
-from domain.errors import InvalidRequest, NotConfigured, NotFound
+from domain.errors import InvalidRequest, NotConfigured
 from domain.gitlab import ID, PIPELINE, SIGNATURE, TIMESTAMP, TOKEN, Pipeline, pipeline_number
-from domain.runs import PLATFORM, Run, RunStatus, Source
+from domain.runs import PLATFORM, Run, RunStatus
 from domain.templating import MASK
-from store import run_lists, runs
 
 router = APIRouter(tags=["webhooks of backends"])
 
 
-def _header(name: str, description: str) -> dict[str, Any]:
-    return {"in": "header", "name": name, "schema": {"type": "string"}, "description": description}
-
-
 _SCHEMA: dict[str, Any] = {
     "parameters": [
-        _header(TOKEN, "the secret token of the webhook, where that is what is configured"),
-        _header(SIGNATURE, "`v1,<base64>`, by the signing token of the webhook, where that is what is configured"),
-        _header(ID, "the id of the delivery, which is signed"),
-        _header(TIMESTAMP, "the time in seconds since 1970, which is signed"),
+        header(TOKEN, "the secret token of the webhook, where that is what is configured"),
+        header(SIGNATURE, "`v1,<base64>`, by the signing token of the webhook, where that is what is configured"),
+        header(ID, "the id of the delivery, which is signed"),
+        header(TIMESTAMP, "the time in seconds since 1970, which is signed"),
     ],
     "requestBody": {
         "required": True,
@@ -58,28 +55,22 @@ async def gitlab_event(request: Request, services: Services) -> Document:
     if not isinstance(event, dict):
         raise InvalidRequest("the event must be a JSON object")
     if event.get("object_kind") != PIPELINE:
-        return _ignored(f"only events of the kind {PIPELINE} are of interest")
+        return ignored(f"only events of the kind {PIPELINE} are of interest")
     pipeline = Pipeline.told(event)
     if pipeline is None:
         raise InvalidRequest("object_attributes: is no pipeline of a project")
-    if pipeline.outcome is None:
-        return _ignored("the pipeline goes on")
-    ended = [run.id for run in await _waiting(pipeline, services) if await _ended(run.id, pipeline, services)]
-    return {"ok": True, "runs": list(ended)} if ended else _ignored("no run waits for this pipeline")
-
-
-async def _waiting(pipeline: Pipeline, services: ApiServices) -> list[Run]:
-    """The runs that wait for it: those that know it, and those that it names and that do not know yet which it is."""
-    async with services.database.read() as session:
-        filters = run_lists.Filters(external_run_id=pipeline.external_run_id, active=True)
-        found = {run.id: run for run in await run_lists.listed(session, filters)}
-        for run_id in sorted(pipeline.run_ids):
-            try:
-                run = await runs.get(session, run_id)
-            except NotFound:
-                continue  # a text that looks like one
-            found[run.id] = run
-    return [run for run in found.values() if _of(pipeline, run)]
+    if (outcome := pipeline.outcome) is None:
+        return ignored("the pipeline goes on")
+    at = services.now()
+    ended = await told_runs(
+        services,
+        external_run_id=pipeline.external_run_id,
+        named=pipeline.run_ids,
+        concerns=lambda run: _of(pipeline, run),
+        said=lambda run: _ended(run, pipeline, outcome, at),
+        last_line=pipeline.last_line,
+    )
+    return {"ok": True, "runs": [*ended]} if ended else ignored("no run waits for this pipeline")
 
 
 def _of(pipeline: Pipeline, run: Run) -> bool:
@@ -94,26 +85,8 @@ def _of(pipeline: Pipeline, run: Run) -> bool:
     return project.lower() == pipeline.project.lower() or pipeline.link in run.link or MASK in project
 
 
-async def _ended(run_id: str, pipeline: Pipeline, services: ApiServices) -> bool:
-    """Whether the run has ended by it; what somebody has reported about it stays."""
-    at, outcome = services.now(), pipeline.outcome
-
-    def move(current: Run) -> Run:
-        if outcome is None or not _of(pipeline, current):
-            return current
-        said: dict[str, Any] = {} if current.external_run_id else {"external_run_id": pipeline.external_run_id}
-        if not current.link and pipeline.link:
-            said["link"] = (pipeline.link,)
-        return current.moved(outcome, at=at, by=PLATFORM, **said)
-
-    async with services.database.write() as session:
-        before, after = await runs.change(session, run_id, move, origin=Source.API)
-        if after is not before:
-            await runs.log(session, run_id, pipeline.last_line, by=PLATFORM, at=at)
-    if after is not before:
-        await services.driver.try_wake(after)
-    return after is not before
-
-
-def _ignored(why: str) -> Document:
-    return {"ok": True, "ignored": why}
+def _ended(run: Run, pipeline: Pipeline, outcome: RunStatus, at: datetime) -> Run:
+    said: dict[str, Any] = {} if run.external_run_id else {"external_run_id": pipeline.external_run_id}
+    if not run.link and pipeline.link:
+        said["link"] = (pipeline.link,)
+    return run.moved(outcome, at=at, by=PLATFORM, **said)

@@ -14,6 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from domain.documents import Document
 from domain.errors import NotFound, RunTaken
 from domain.runs import Run
+from store import reservations
 from store.bell import CLAIMS
 from store.columns import table
 from store.database import RINGS_CLAIMS, execute
@@ -199,7 +200,9 @@ async def handed(session: AsyncSession, run_id: str) -> Handed | None:
         raise NotFound("Run", run_id)
     document, action_id, delivered, invoked_at, external_run_id = found
     run = Run.model_validate(document)
-    return Handed(run, action_id, invoked_at or run.updated_at, external_run_id) if delivered else None
+    # Who died between sending and recording has left a note that it was about to send.
+    since = invoked_at or run.updated_at if delivered else await reservations.begun(session, run.id)
+    return Handed(run, action_id, since, external_run_id) if since else None
 
 
 async def look_at(session: AsyncSession, run_ids: Sequence[str], moment: datetime) -> None:

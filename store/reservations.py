@@ -65,6 +65,12 @@ class SqlReservations:
         await self._database.transact(work)
 
 
+async def begun(session: AsyncSession, run_id: str) -> datetime | None:
+    """When something was about to be sent for the run, unless that provably had no effect."""
+    found = (await execute(session, _FIND, {"this": _dispatch(run_id)})).first()
+    return found.since if found else None
+
+
 async def _insert(session: AsyncSession, name: str, run_id: str, since: datetime | None) -> bool:
     """Whether nobody had the name. Of several at once, all but one wait until it is that one's."""
     statement = _INSERTS[session.get_bind().dialect.name]

@@ -400,7 +400,9 @@ async def test_an_operator_cancels_by_signal_or_by_temporal(product: Product, he
         assert "op@example.com" in ended["summary"]
         assert "wrong cluster" in ended["summary"]
         refused(await product.api.patch(f"/v1/actions/runs/{run}", json={"status": "SUCCESS"}), 422, "run_exhausted")
+        held.set()  # what is being sent is waited for, so that it can be stopped
         assert await asyncio.wait_for(product.temporal.get_workflow_handle(run).result(), 10) == "FAILURE"
+        held.clear()
 
     bare = (await product.start("deploy"))["id"]
     await _signal(product, bare, "cancel", None)

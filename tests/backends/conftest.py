@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import JsonValue
 
 import backends
+from tests.support.listening import listening
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
@@ -89,34 +90,11 @@ class Peer:
             writer.close()
 
 
-async def _serving(peer: Peer, tls: ssl.SSLContext | None = None) -> AsyncIterator[Peer]:
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            await peer.serve(reader, writer)
-        except asyncio.CancelledError:
-            writer.close()
-        finally:
-            tasks.discard(task)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    peer.port = server.sockets[0].getsockname()[1]
-    yield peer
-    server.close()
-    for task in list(tasks):
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await server.wait_closed()
-
-
 @pytest.fixture
 async def peer() -> AsyncIterator[Peer]:
-    async for serving in _serving(Peer()):
-        yield serving
+    peer = Peer()
+    async with listening(peer):
+        yield peer
 
 
 @dataclass(frozen=True)
@@ -171,8 +149,9 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 async def secure_peer(authority: Authority) -> AsyncIterator[Peer]:
-    async for serving in _serving(Peer(scheme="https"), authority.listener()):
-        yield serving
+    peer = Peer(scheme="https")
+    async with listening(peer, authority.listener()):
+        yield peer
 
 
 Invoke = Callable[..., Awaitable[backends.Receipt]]

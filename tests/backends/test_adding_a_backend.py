@@ -8,7 +8,7 @@ import sys
 import tomllib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from temporalio.testing import WorkflowEnvironment
 
 import backends
 from domain.jq import Evaluator
-from store import claims
 from tests.support.backend import Call
 from tests.support.product import Json, Product, running
 
@@ -131,15 +130,6 @@ async def begun(product: Product, **changes: Any) -> Json:
     return now
 
 
-async def looked_up(product: Product, run: Json) -> Json:
-    """The run, after its backend was asked about it."""
-    async with product.database.write() as session:
-        await claims.look_at(session, [run["id"]], datetime.now(UTC) - timedelta(seconds=1))
-    assert product.look_ups
-    await product.look_ups.look_up_all()
-    return await product.get(run["id"])
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -175,9 +165,9 @@ async def test_a_run_ends_as_its_job_ends(product: Product, runner: JobRunner, s
     run = await begun(product)
     assert runner.jobs == {"1": {"job": "reindex", "arguments": {"index": "orders"}, "key": run["id"]}}
     assert (run["externalRunId"], run["link"]) == ("1", [f"{runner.url}/pages/1"])
-    assert (await looked_up(product, run))["status"] == "IN_PROGRESS"
+    assert (await product.looked_up(run))["status"] == "IN_PROGRESS"
     runner.states["1"] = (state, "3 million orders")
-    ended = await looked_up(product, run)
+    ended = await product.looked_up(run)
     assert (ended["status"], ended["summary"]) == (status, "3 million orders")
 
 
@@ -203,7 +193,7 @@ async def test_a_job_can_be_stopped(product: Product, runner: JobRunner) -> None
     reference = backends.Reference(run["id"], datetime.now(UTC), run["externalRunId"])
     method = backends.parse_rendered(run["payload"])
     assert await method.cancel(reference, using) == "Job 1 was stopped"
-    assert (await looked_up(product, run))["summary"] == "somebody stopped it"
+    assert (await product.looked_up(run))["summary"] == "somebody stopped it"
 
 
 def test_a_process_that_starts_has_it(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from domain.errors import BackendBusy, BackendFault, BackendRefused, BackendUnav
 from domain.runs import RunStatus
 from tests.backends.conftest import SECRET
 from tests.support.azure_devops import PROJECT, SIGN_IN, TOKEN, FakeAzureDevOps, Webhook, azure_devops, fault
-from tests.support.github import Said
+from tests.support.listening import Said
 from tests.support.processes import free_ports
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ from tests.support.github import (
     TOKEN,
     FakeGitHub,
     Repository,
-    Said,
     github,
     private_key,
     refusal,
 )
+from tests.support.listening import Said
 
 if TYPE_CHECKING:
     from tests.backends.conftest import Invoke

@@ -16,8 +16,8 @@ from backends._accounts import GitLabAccount
 from backends.base import Remembered, Unconfirmed
 from domain.errors import BackendBusy, BackendFault, BackendRefused, BackendUnavailable, InvalidInvocation
 from domain.runs import RunStatus
-from tests.support.github import Said
 from tests.support.gitlab import TOKEN, TRIGGER, FakeGitLab, Project, gitlab, refusal, throttled
+from tests.support.listening import Said
 from tests.support.port_agent import order_of_run
 
 RUN = "r_0123456789abcdef"

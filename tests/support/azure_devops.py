@@ -4,7 +4,6 @@ What is wrong with a request is remembered in `faults`, and whoever opens the se
 test fails. That it refuses with 500 and a message, and shows the page for signing in, is how Azure DevOps is.
 """
 
-import asyncio
 import hmac
 import json
 from base64 import b64encode
@@ -16,7 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import regex
 
-from tests.support.github import Asked, Said
+from tests.support.listening import Asked, Said, Strict, listening
 
 Json = dict[str, Any]
 
@@ -59,7 +58,7 @@ class Started:
 
 
 @dataclass
-class FakeAzureDevOps:
+class FakeAzureDevOps(Strict):
     """One organization with a project, a pipeline and its incoming webhook."""
 
     org: str = "acme"
@@ -152,28 +151,6 @@ class FakeAzureDevOps:
 
     # --- the server
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request, as each of ours has a connection of its own."""
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            first, *lines = head.strip().split("\r\n")
-            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-            if len(headers) != len(lines):
-                self.faults.append(f"{first}: a header comes twice")
-            body = await reader.readexactly(int(headers.get("content-length", "0")))
-            method, target, _ = first.split(" ")
-            said = self._answered(method, target, headers, body)
-            await asyncio.sleep(said.pause)
-            writer.write(said.encoded())
-            await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        except Exception as broken:
-            self.faults.append(f"the server itself is broken: {broken!r}")
-            raise
-        finally:
-            writer.close()
-
     def _answered(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Said:
         parts = urlsplit(target)
         query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True)) if parts.query else {}
@@ -256,27 +233,6 @@ def fault(message: str, status: int = 500, kind: str = "WebHookException", **hea
 async def azure_devops(**said: Any) -> AsyncIterator[FakeAzureDevOps]:
     """Azure DevOps on a free port; at the end nothing may have been asked of it that it would not take."""
     fake = FakeAzureDevOps(**said)
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            await fake.serve(reader, writer)
-        except asyncio.CancelledError:
-            writer.close()
-        finally:
-            tasks.discard(task)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    fake.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(fake):
         yield fake
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.wait_closed()
     assert fake.faults == []

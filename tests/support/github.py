@@ -4,7 +4,6 @@ Every request is compared with it: path, query, headers, body, credentials. What
 whoever opens the server finds it empty at the end, or the test fails. What it answers is compared as well.
 """
 
-import asyncio
 import hmac
 import json
 import ssl
@@ -34,6 +33,7 @@ from tests.support.github_contract import (
     wrong_headers,
     wrong_parameters,
 )
+from tests.support.listening import Asked, Said, Strict, listening
 
 CAPTURED = Path(__file__).parents[1] / "fixtures" / "github_workflow_run_completed.json"
 TOKEN = "ghp_0123456789abcdefghijABCDEFGHIJ0123"
@@ -87,49 +87,6 @@ class WorkflowRun:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request that came."""
-
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    body: Any
-    operation: str = ""
-
-
-@dataclass(frozen=True)
-class Said:
-    """An answer: a status with JSON, or exactly these bytes."""
-
-    status: int = 200
-    body: Any = None
-    headers: dict[str, str] = field(default_factory=dict)
-    raw: bytes | None = None
-    after_all: bool = False
-    """Whether what was asked for is done all the same."""
-    pause: float = 0
-    """How long to wait before it is sent, and with `raw` also before the connection ends."""
-
-    def encoded(self) -> bytes:
-        """As it goes over the wire."""
-        if self.raw is not None:
-            return self.raw
-        content = (
-            b"" if self.body is None else self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
-        )
-        headers = {
-            "Content-Type": "application/json; charset=utf-8",
-            "Content-Length": str(len(content)),
-            **self.headers,
-        }
-        if self.status == 204:
-            headers.pop("Content-Length")
-        lines = [f"HTTP/1.1 {self.status} X", *(f"{name}: {value}" for name, value in headers.items())]
-        return "\r\n".join([*lines, "", ""]).encode() + content
-
-
-@dataclass(frozen=True)
 class Told:
     """What a webhook sends."""
 
@@ -174,7 +131,7 @@ def _public_key() -> Any:
 
 
 @dataclass
-class FakeGitHub:
+class FakeGitHub(Strict):
     """GitHub; with `enterprise` a server of one's own that is older than `return_run_details`, below `/api/v3`."""
 
     enterprise: bool = False
@@ -252,30 +209,6 @@ class FakeGitHub:
         return Told(body, signed(body, event, secret))
 
     # --- the server
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request, as each of ours has a connection of its own."""
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            first, *lines = head.strip().split("\r\n")
-            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-            if len(headers) != len(lines):
-                self.faults.append(f"{first}: a header comes twice")
-            body = await reader.readexactly(int(headers.get("content-length", "0")))
-            method, target, _ = first.split(" ")
-            said = self._answered(method, target, headers, body)
-            await asyncio.sleep(said.pause)
-            writer.write(said.encoded())
-            await writer.drain()
-            if said.raw is not None:
-                await asyncio.sleep(said.pause)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        except Exception as broken:
-            self.faults.append(f"the server itself is broken: {broken!r}")
-            raise
-        finally:
-            writer.close()
 
     def _answered(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Said:
         parts = urlsplit(target)
@@ -431,27 +364,6 @@ class FakeGitHub:
 async def github(**said: Any) -> AsyncIterator[FakeGitHub]:
     """GitHub on a free port; at the end nothing may have been asked of it that it would not take."""
     fake = FakeGitHub(**said)
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            await fake.serve(reader, writer)
-        except asyncio.CancelledError:
-            writer.close()
-        finally:
-            tasks.discard(task)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=fake.tls)
-    fake.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(fake, fake.tls):
         yield fake
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.wait_closed()
     assert fake.faults == []

@@ -6,7 +6,6 @@ test fails. What GitLab itself refuses with words is answered in these words ins
 Source: GitLab 18, `lib/api/ci/pipelines.rb`, `lib/api/ci/triggers.rb`, `lib/api/helpers.rb` and its documentation.
 """
 
-import asyncio
 import copy
 import hmac
 import json
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.support.github import Asked, Said
+from tests.support.listening import Asked, Said, Strict, listening
 
 Json = dict[str, Any]
 
@@ -121,7 +120,7 @@ def throttled(reset: int, **headers: str) -> Said:
 
 
 @dataclass
-class FakeGitLab:
+class FakeGitLab(Strict):
     """GitLab, below the path of `root` if it has one."""
 
     root: str = ""
@@ -163,30 +162,6 @@ class FakeGitLab:
         }
         event["project"] |= {"id": pipeline.project.id, "path_with_namespace": pipeline.project.path}
         return event
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request, as each of ours has a connection of its own."""
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            first, *lines = head.strip().split("\r\n")
-            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-            if len(headers) != len(lines):
-                self.faults.append(f"{first}: a header comes twice")
-            body = await reader.readexactly(int(headers.get("content-length", "0")))
-            method, target, _ = first.split(" ")
-            said = self._answered(method, target, headers, body)
-            await asyncio.sleep(said.pause)
-            writer.write(said.encoded())
-            await writer.drain()
-            if said.raw is not None:
-                await asyncio.sleep(said.pause)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        except Exception as broken:
-            self.faults.append(f"the server itself is broken: {broken!r}")
-            raise
-        finally:
-            writer.close()
 
     # --- one request
 
@@ -345,27 +320,6 @@ class FakeGitLab:
 async def gitlab(**said: Any) -> AsyncIterator[FakeGitLab]:
     """GitLab on a free port; at the end nothing may have been asked of it that it would not take."""
     fake = FakeGitLab(**said)
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            await fake.serve(reader, writer)
-        except asyncio.CancelledError:
-            writer.close()
-        finally:
-            tasks.discard(task)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    fake.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(fake):
         yield fake
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.wait_closed()
     assert fake.faults == []

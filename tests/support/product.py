@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -23,6 +24,7 @@ from runtime.clock import now
 from runtime.driver import RunDriver
 from runtime.organization import Organization, ensure_organization
 from runtime.settings import Settings
+from store import claims
 from store.database import Database
 from tests.support.backend import FakeBackend
 from worker.automations import Automations
@@ -128,6 +130,22 @@ class Product:
             while (run := await self.get(run_id))["status"] not in wanted:
                 await asyncio.sleep(0.02)
         return run
+
+    async def linked(self, run: Json) -> Json:
+        """The run, once it is known what belongs to it at its backend."""
+        async with asyncio.timeout(20):
+            while not (now := await self.get(run["id"])).get("externalRunId"):
+                assert now["status"] == "IN_PROGRESS", now
+                await asyncio.sleep(0.02)
+        return now
+
+    async def looked_up(self, run: Json) -> Json:
+        """The run, after its backend was asked about it."""
+        async with self.database.write() as session:
+            await claims.look_at(session, [run["id"]], datetime.now(UTC) - timedelta(seconds=1))
+        assert self.look_ups
+        await self.look_ups.look_up_all()
+        return await self.get(run["id"])
 
     async def logs(self, run_id: str) -> list[str]:
         """The messages of the run's log."""

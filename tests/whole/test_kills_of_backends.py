@@ -11,8 +11,9 @@ import pytest
 
 from store import claims, organizations
 from store.database import Database
-from tests.support.github import SECRET, TOKEN, FakeGitHub, Said, github
+from tests.support.github import SECRET, TOKEN, FakeGitHub, github
 from tests.support.kafka import Broker
+from tests.support.listening import Said
 from tests.support.outcome import ANSWERED, Json, Observer, observing
 from tests.support.processes import Dev, eventually
 

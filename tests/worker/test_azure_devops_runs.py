@@ -4,14 +4,13 @@ import asyncio
 import json
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from domain.jq import Evaluator
-from store import claims, runs
+from store import runs
 from tests.support.azure_devops import SECRET, TOKEN, FakeAzureDevOps, Webhook, azure_devops, fault
 from tests.support.product import Product, running
 
@@ -59,15 +58,6 @@ async def started(product: Product, run: Json) -> None:
             await asyncio.sleep(0.02)
 
 
-async def looked_up(product: Product, run: Json) -> Json:
-    """The run, after its backend was asked about it."""
-    async with product.database.write() as session:
-        await claims.look_at(session, [run["id"]], datetime.now(UTC) - timedelta(seconds=1))
-    assert product.look_ups
-    await product.look_ups.look_up_all()
-    return await product.get(run["id"])
-
-
 async def told(product: Product, event: Json) -> Json:
     """What we answer to an event."""
     headers = {"Authorization": f"Basic {b64encode(f'azure:{SECRET}'.encode()).decode()}"}
@@ -84,13 +74,13 @@ async def test_a_build_that_names_its_run_is_linked_looked_up_and_ends_it(
     await started(product, run)
     [build] = azure.builds
     assert build.payload == {"name": "küche", "port_context": {"runId": run["id"]}}
-    assert (await looked_up(product, run))["status"] == "IN_PROGRESS"
+    assert (await product.looked_up(run))["status"] == "IN_PROGRESS"
     assert len(azure.asked) == 1, "nobody knows which build it is"
     build.number = f"Deploy {run['id']}"
     assert (await told(product, azure.state_changed(build)))["runs"] == [run["id"]]
-    assert (await looked_up(product, run))["externalRunId"] == build.external_run_id
+    assert (await product.looked_up(run))["externalRunId"] == build.external_run_id
     azure.conclude(build, "succeeded")
-    ended = await looked_up(product, run)
+    ended = await product.looked_up(run)
     assert (ended["status"], ended["link"]) == ("SUCCESS", [azure.link(build)])
     assert await product.logs(run["id"]) == ["Pipeline completed: succeeded"]
     assert "ignored" in await told(product, azure.completed(build))
@@ -113,9 +103,9 @@ async def test_a_pipeline_that_reports_its_build_is_looked_up(product: Product, 
     [build] = azure.builds
     report = {"link": azure.link(build), "summary": "half way"}
     assert (await product.api.patch(f"/v1/actions/runs/{run['id']}", json=report)).is_success
-    assert (await looked_up(product, run))["externalRunId"] == build.external_run_id
+    assert (await product.looked_up(run))["externalRunId"] == build.external_run_id
     azure.conclude(build, "succeeded")
-    ended = await looked_up(product, run)
+    ended = await product.looked_up(run)
     assert (ended["status"], ended["summary"]) == ("SUCCESS", "half way")
 
 

@@ -7,15 +7,19 @@ from typing import Any
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus
-from temporalio.testing import WorkflowEnvironment
+from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 
 import backends
+from activities.cancelling import CancelActivity
+from backends import open_transport
 from backends.base import Reference, Resources
 from backends.webhook import Webhook
 from domain.errors import BackendBusy, BackendRefused, BackendUnavailable
 from domain.jq import Evaluator
-from tests.support.github import TOKEN, FakeGitHub, Said, github
+from tests.support.github import TOKEN, FakeGitHub, github
+from tests.support.listening import Said
 from tests.support.product import Product, running
+from worker.main import services
 from workflows.calls import CANCEL_ATTEMPTS
 
 Json = dict[str, Any]
@@ -88,6 +92,25 @@ async def test_a_workflow_run_is_cancelled_with_its_run(product: Product, hub: F
     [made] = [one["attempt"] for one in timeline if one.get("attempt", {}).get("kind") == "CANCEL"]
     assert (made["outcome"], made["exchanges"][0]["answer"]["status"]) == ("ACCEPTED", 202)
     assert TOKEN not in str(timeline)
+
+
+async def test_a_dispatch_that_a_dying_worker_could_not_record_is_cancelled_as_well(
+    clock: WorkflowEnvironment, evaluate: Evaluator, sqlite_url: str, hub: FakeGitHub
+) -> None:
+    how: Json = {"github_api_url": hub.url, "github_token": TOKEN}
+    async with running(clock, evaluate, sqlite_url, worker=False, **how) as idle, open_transport() as http:
+        given = services(idle.settings, idle.database, evaluate, idle.organization, http)
+        await idle.action(invocationMethod=GITHUB)
+        run, other = await idle.start(), await idle.start()
+        await backends.parse_rendered(run["payload"]).invoke(backends.Delivery(run["id"], {}), given.resources)
+        for one in (run, other):
+            await requested(idle, one["id"])
+        cancel = CancelActivity(given).cancel_backend
+        assert await ActivityEnvironment().run(cancel, other["id"]) == "no backend has it"
+        assert hub.runs[0].conclusion is None
+        await ActivityEnvironment().run(cancel, run["id"])
+        assert hub.runs[0].conclusion == "cancelled"
+        assert await idle.logs(run["id"]) == [f"GitHub was asked to cancel workflow run {hub.runs[0].id}"]
 
 
 @WAYS

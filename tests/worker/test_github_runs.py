@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from temporalio.testing import WorkflowEnvironment
 
 from domain.jq import Evaluator
-from store import claims
-from tests.support.github import SECRET, TOKEN, FakeGitHub, Said, github, refusal
+from tests.support.github import SECRET, TOKEN, FakeGitHub, github, refusal
+from tests.support.listening import Said
 from tests.support.product import Product, running
 
 Json = dict[str, Any]
@@ -62,41 +62,23 @@ async def dispatched(product: Product, **fields: Any) -> Json:
     return await product.start(identifier, {"env": "prod"})
 
 
-async def linked(product: Product, run: Json) -> Json:
-    """The run, once it is known which workflow run belongs to it."""
-    async with asyncio.timeout(20):
-        while not (now := await product.get(run["id"])).get("externalRunId"):
-            assert now["status"] == "IN_PROGRESS", now
-            await asyncio.sleep(0.02)
-    return now
-
-
-async def looked_up(product: Product, run: Json) -> Json:
-    """The run, after its backend was asked about it."""
-    async with product.database.write() as session:
-        await claims.look_at(session, [run["id"]], datetime.now(UTC) - timedelta(seconds=1))
-    assert product.look_ups
-    await product.look_ups.look_up_all()
-    return await product.get(run["id"])
-
-
 async def test_a_run_ends_when_its_workflow_is_seen_to_have_ended(product: Product, hub: FakeGitHub) -> None:
-    run = await linked(product, await dispatched(product))
+    run = await product.linked(await dispatched(product))
     [workflow_run] = hub.runs
     assert workflow_run.inputs == {"env": "prod", "context": f'{{"runId":"{run["id"]}"}}'}
     assert run["link"] == [workflow_run.link]
     assert run["externalRunId"] == workflow_run.external_run_id
-    assert (await looked_up(product, run))["status"] == "IN_PROGRESS"
+    assert (await product.looked_up(run))["status"] == "IN_PROGRESS"
     hub.begin(workflow_run)
-    assert (await looked_up(product, run))["status"] == "IN_PROGRESS"
+    assert (await product.looked_up(run))["status"] == "IN_PROGRESS"
     hub.conclude(workflow_run, "success")
-    ended = await looked_up(product, run)
+    ended = await product.looked_up(run)
     assert (ended["status"], ended["link"]) == ("SUCCESS", [workflow_run.link])
     assert await product.logs(run["id"]) == ["Workflow completed: success"]
 
 
 async def test_a_webhook_ends_it_at_once_and_its_replays_change_nothing(product: Product, hub: FakeGitHub) -> None:
-    run = await linked(product, await dispatched(product))
+    run = await product.linked(await dispatched(product))
     hub.conclude(hub.runs[0], "timed_out")
     told = hub.told(hub.webhook(hub.runs[0]))
     answers = [await product.api.post(PATH, content=told.content, headers=told.headers) for _ in range(3)]
@@ -112,29 +94,29 @@ async def test_a_webhook_ends_it_at_once_and_its_replays_change_nothing(product:
     assert await asyncio.wait_for(handle.result(), 20) == "FAILURE", "its workflow has been told"
 
     hub.conclude(hub.runs[0], "success")  # somebody has run it again
-    assert (await looked_up(product, run)) == ended
+    assert (await product.looked_up(run)) == ended
     told = hub.told(hub.webhook(hub.runs[0]))
     assert (await product.api.post(PATH, content=told.content, headers=told.headers)).status_code == 202
     assert await product.get(run["id"]) == ended
 
 
 async def test_a_run_that_reports_itself_is_left_to_its_reports(product: Product, hub: FakeGitHub) -> None:
-    run = await linked(product, await dispatched(product, reportWorkflowStatus=False))
+    run = await product.linked(await dispatched(product, reportWorkflowStatus=False))
     hub.conclude(hub.runs[0], "failure")
     told = hub.told(hub.webhook(hub.runs[0]))
     answer = await product.api.post(PATH, content=told.content, headers=told.headers)
     assert answer.json() == {"ok": True, "ignored": "no run waits for this workflow run"}
-    assert (await looked_up(product, run))["status"] == "IN_PROGRESS"
+    assert (await product.looked_up(run))["status"] == "IN_PROGRESS"
     await product.api.patch(f"/v1/actions/runs/{run['id']}", json={"status": "SUCCESS"})
     assert (await product.get(run["id"]))["status"] == "SUCCESS"
 
 
 async def test_what_the_workflow_has_said_is_kept(product: Product, hub: FakeGitHub) -> None:
-    run = await linked(product, await dispatched(product))
+    run = await product.linked(await dispatched(product))
     said = {"summary": "deployed 1.2.3", "link": "https://ci.example.test/1"}
     await product.api.patch(f"/v1/actions/runs/{run['id']}", json=said)
     hub.conclude(hub.runs[0], "failure")
-    ended = await looked_up(product, run)
+    ended = await product.looked_up(run)
     assert (ended["status"], ended["summary"], ended["link"]) == ("FAILURE", said["summary"], [said["link"]])
 
 
@@ -174,12 +156,12 @@ async def test_a_dispatch_that_worked_without_saying_so_is_found(product: Produc
     hub.answers(DISPATCH, Said(200, after_all=True, **said))
     run = await dispatched(product)
     async with asyncio.timeout(20):
-        while (found := await looked_up(product, run)).get("externalRunId") is None:
+        while (found := await product.looked_up(run)).get("externalRunId") is None:
             await asyncio.sleep(0.1)
     assert (found["status"], found["externalRunId"]) == ("IN_PROGRESS", hub.runs[0].external_run_id)
     assert found["link"] == [hub.runs[0].link]
     hub.conclude(hub.runs[0], "success")
-    assert (await looked_up(product, run))["status"] == "SUCCESS"
+    assert (await product.looked_up(run))["status"] == "SUCCESS"
 
 
 @pytest.mark.parametrize(
@@ -188,7 +170,7 @@ async def test_a_dispatch_that_worked_without_saying_so_is_found(product: Produc
 )
 async def test_rate_limits_are_waited_for(product: Product, hub: FakeGitHub, said: Said, times: int) -> None:
     hub.answers(DISPATCH, *[said] * times)
-    run = await linked(product, await dispatched(product))
+    run = await product.linked(await dispatched(product))
     assert (run["status"], len(hub.operations(DISPATCH)), len(hub.runs)) == ("IN_PROGRESS", times + 1, 1)
 
 
@@ -198,7 +180,7 @@ async def test_the_token_of_the_organization_is_used_and_shown_nowhere(product: 
         "/v1/organization/secrets", json={"secretName": "GITHUB_TOKEN", "secretValue": hub.token}
     )
     assert answer.status_code in (200, 201), answer.text
-    await linked(product, await dispatched(product, number=1))
+    await product.linked(await dispatched(product, number=1))
     hub.answers(DISPATCH, refusal(400, f"what is {hub.token}"))
     ended = await product.until((await dispatched(product, number=2))["id"])
     assert ended["summary"] == f"{OURS}what is ********"

@@ -5,16 +5,14 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from domain.jq import Evaluator
-from store import claims
-from tests.support.github import Said
 from tests.support.gitlab import SIGNING_TOKEN, TOKEN, FakeGitLab, gitlab, refusal, signed, throttled
+from tests.support.listening import Said
 from tests.support.product import Product, running
 
 Json = dict[str, Any]
@@ -58,39 +56,21 @@ async def started(product: Product, **fields: Any) -> Json:
     return await product.start(identifier, {"service": "cart"})
 
 
-async def linked(product: Product, run: Json) -> Json:
-    """The run, once it is known which pipeline belongs to it."""
-    async with asyncio.timeout(20):
-        while not (now := await product.get(run["id"])).get("externalRunId"):
-            assert now["status"] == "IN_PROGRESS", now
-            await asyncio.sleep(0.02)
-    return now
-
-
-async def looked_up(product: Product, run: Json) -> Json:
-    """The run, after its backend was asked about it."""
-    async with product.database.write() as session:
-        await claims.look_at(session, [run["id"]], datetime.now(UTC) - timedelta(seconds=1))
-    assert product.look_ups
-    await product.look_ups.look_up_all()
-    return await product.get(run["id"])
-
-
 async def test_a_run_ends_when_its_pipeline_is_seen_to_have_ended(product: Product, lab: FakeGitLab) -> None:
-    run = await linked(product, await started(product))
+    run = await product.linked(await started(product))
     [pipeline] = lab.pipelines
     assert pipeline.variables == {"RUN_ID": run["id"], "SERVICE": "cart"}
     assert (run["link"], run["externalRunId"]) == ([pipeline.link], "61")
     pipeline.status = "running"
-    assert (await looked_up(product, run))["status"] == "IN_PROGRESS"
+    assert (await product.looked_up(run))["status"] == "IN_PROGRESS"
     pipeline.status = "success"
-    ended = await looked_up(product, run)
+    ended = await product.looked_up(run)
     assert (ended["status"], ended["link"]) == ("SUCCESS", [pipeline.link])
     assert await product.logs(run["id"]) == ["Pipeline completed: success"]
 
 
 async def test_a_webhook_ends_it_at_once_and_its_replays_change_nothing(product: Product, lab: FakeGitLab) -> None:
-    run = await linked(product, await started(product))
+    run = await product.linked(await started(product))
     lab.pipelines[0].status = "failed"
     body = json.dumps(lab.webhook(lab.pipelines[0])).encode()
     answers = [await product.api.post(PATH, content=body, headers=signed(body)) for _ in range(2)]
@@ -104,15 +84,15 @@ async def test_a_webhook_ends_it_at_once_and_its_replays_change_nothing(product:
     handle = product.temporal.get_workflow_handle(run["id"])
     assert await asyncio.wait_for(handle.result(), 20) == "FAILURE", "its workflow has been told"
     lab.pipelines[0].status = "success"  # somebody has retried it
-    assert (await looked_up(product, run)) == ended
+    assert (await product.looked_up(run)) == ended
 
 
 async def test_what_the_pipeline_has_said_is_kept(product: Product, lab: FakeGitLab) -> None:
-    run = await linked(product, await started(product))
+    run = await product.linked(await started(product))
     said = {"summary": "deployed 1.2.3", "externalRunId": "mine"}
     await product.api.patch(f"/v1/actions/runs/{run['id']}", json=said)
     lab.pipelines[0].status = "canceled"
-    ended = await looked_up(product, run)
+    ended = await product.looked_up(run)
     assert (ended["status"], ended["summary"], ended["externalRunId"]) == ("FAILURE", "deployed 1.2.3", "mine")
 
 
@@ -145,11 +125,11 @@ async def test_a_start_that_was_not_confirmed_is_found_and_never_repeated(produc
     lab.answers(START, Said(raw=b"", after_all=True))
     run = await started(product)
     async with asyncio.timeout(20):
-        while (found := await looked_up(product, run)).get("externalRunId") is None:
+        while (found := await product.looked_up(run)).get("externalRunId") is None:
             await asyncio.sleep(0.1)
     assert (found["status"], found["externalRunId"], found["link"]) == ("IN_PROGRESS", "61", [lab.pipelines[0].link])
     lab.pipelines[0].status = "success"
-    assert (await looked_up(product, run))["status"] == "SUCCESS"
+    assert (await product.looked_up(run))["status"] == "SUCCESS"
     lines = await product.logs(run["id"])
     cause = "the connection was cut before the answer was complete"
     assert lines == [f"GitLab did not confirm the pipeline: {cause}", "Pipeline completed: success"]
@@ -172,7 +152,7 @@ async def test_a_webhook_before_the_answer_ends_the_run(product: Product, lab: F
 
 async def test_rate_limits_are_waited_for(product: Product, lab: FakeGitLab) -> None:
     lab.answers(START, *[throttled(0, Retry_After="1")] * 2)
-    run = await linked(product, await started(product))
+    run = await product.linked(await started(product))
     assert (run["status"], len(lab.operations(START)), len(lab.pipelines)) == ("IN_PROGRESS", 3, 1)
 
 
@@ -182,7 +162,7 @@ async def test_the_token_of_the_organization_is_used_and_shown_nowhere(product: 
         "/v1/organization/secrets", json={"secretName": "GITLAB_TOKEN", "secretValue": lab.token}
     )
     assert answer.status_code in (200, 201), answer.text
-    await linked(product, await started(product, number=1))
+    await product.linked(await started(product, number=1))
     lab.answers(START, refusal(400, f"what is {lab.token}"))
     ended = await product.until((await started(product, number=2))["id"])
     assert ended["summary"] == f"{OURS}what is ********"
