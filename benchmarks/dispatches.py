@@ -220,14 +220,14 @@ async def measure(address: str, options: argparse.Namespace) -> None:
         seen = Seen()
         counterpart = await stack.enter_async_context(Counterpart(seen))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        brokers = (await stack.enter_async_context(Broker(directory))).address if options.kafka else ""
+        broker = await stack.enter_async_context(Broker(directory)) if options.kafka else None
         settings = {
             "INTERLOCK_GITHUB_API_URL": counterpart.url, "INTERLOCK_GITHUB_TOKEN": "ghp_bench",
             "INTERLOCK_GITLAB_URL": counterpart.url, "INTERLOCK_GITLAB_TOKEN": "glpat-bench",
             "INTERLOCK_AZURE_DEVOPS_URL": counterpart.url,
         }  # fmt: skip
         settings |= {"INTERLOCK_DATABASE_URL": address} if address else {}
-        settings |= {"INTERLOCK_KAFKA_BROKERS": brokers} if brokers else {}
+        settings |= {f"INTERLOCK_{name.upper()}": value for name, value in (broker.settings if broker else {}).items()}
         made = await stack.enter_async_context(product(directory / "data", **settings))
         connection = await stack.enter_async_context(Connection(made.environment["BASE_URL"]))
         await signed_in(made, connection)
@@ -237,10 +237,10 @@ async def measure(address: str, options: argparse.Namespace) -> None:
         assert status == 201, answer
         opened = await stack.enter_async_context(connections(made, CLIENTS))
         await _claimers(stack, made, connection, seen)
-        if brokers:
+        if broker:
             _, answer = await connection.call("GET", "/v1/organization")
-            stack.enter_context(Consumer(brokers, f"{answer['organization']['id']}.runs", seen))
-        all_ways = ways(counterpart.url, kafka=bool(brokers))
+            stack.enter_context(Consumer(broker.address, f"{answer['organization']['id']}.runs", seen))
+        all_ways = ways(counterpart.url, kafka=broker is not None)
         named = [(each, await make(connection, each, number)) for number, each in enumerate(all_ways)]
         for each, action in named:
             await round_of(made, opened, each, action, seen, WARM_UP)
@@ -257,7 +257,7 @@ async def _claimers(stack: AsyncExitStack, made: Product, connection: Connection
     integration = {"installationId": INTEGRATION, "limit": 20, "invocationMethod": "INTEGRATION_ACTION"}
     installed = {
         "installationId": INTEGRATION, "installationAppType": "github", "version": "1.0.0", "config": {},
-        "actionsProcessingEnabled": True, "changelogDestination": {"type": "POLLING"},
+        "actionsProcessingEnabled": True,
     }  # fmt: skip
     status, answer = await connection.call("POST", "/v1/integration", installed)
     assert status in (200, 201), answer

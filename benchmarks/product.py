@@ -66,8 +66,8 @@ async def product(directory: Path, **settings: str) -> AsyncIterator[Product]:
         env={**os.environ, "INTERLOCK_LOG_LEVEL": "error", **settings}, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert child.stdout
-    while b"is ready" not in await child.stdout.readline():
-        pass
+    while b"is ready" not in (line := await child.stdout.readline()):
+        assert line, "interlock dev has ended; its own words are above"
     lines = (directory / "dev.env").read_text(encoding="utf-8").splitlines()
     try:
         yield Product(psutil.Process(child.pid), dict(line.split("=", 1) for line in lines))
