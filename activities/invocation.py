@@ -126,7 +126,9 @@ class InvocationActivity:
         if queued and queued.starts_at:
             made = watch.ended(watch.outcome(fault, receipt), receipt.summary, at=self._services.now())
             made = made.model_copy(update={"again_at": queued.starts_at})
-            await self._until_sql_answers(lambda session: attempts.record(session, run.id, made, self._tries[run_id]))
+            # Whoever tries a backend that is dead for weeks would fill tables with what is always the same.
+            tried = self._tries[run_id]
+            await self._until_sql_answers(lambda session: attempts.record_news(session, run.id, made, tried))
             return queued
         made = self._made(watch, fault, receipt, Retrying(lambda: action.definition, self._services.attempts, before))
         if made.again_at:

@@ -69,8 +69,7 @@ class Turns:
             if turn.obstacle:
                 [run] = await turns.labelled(session, [found.run.model_copy(update={"queued": True})])
                 words = run.status_label or ""
-            if turn.is_news:
-                line = words or f"Its turn has come, after {_seconds(turn)}"
+            if turn.is_news and (line := await _line(session, found.run, wanted, turn, words)):
                 await runs.log(session, found.run.id, line, by=PLATFORM, at=at)
             return turn, words
 
@@ -121,6 +120,14 @@ def _shows(masked: Document, where: str) -> bool:
         return parse_rendered(masked).counterpart() == where
     except InvalidInvocation:
         return False
+
+
+async def _line(session: AsyncSession, run: Run, wanted: Wanted, turn: turns.Turn, words: str) -> str | None:
+    """What the log says of it: nothing while a run tries a dead backend and waits for it again, all the time."""
+    if words:
+        return words if words != await runs.last_logged(session, run.id) else None
+    tries = wanted.circuit and (await circuits.find(session, wanted.circuit)).probe == run.id
+    return None if tries else f"Its turn has come, after {_seconds(turn)}"
 
 
 def _seconds(turn: turns.Turn) -> str:

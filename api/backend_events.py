@@ -32,7 +32,8 @@ async def told_runs(
     """The ids of the runs that an event has changed.
 
     It is about those that know what it tells of by its external id, and those that it names itself, as far as it
-    `concerns` them. `said` is what becomes of such a run; what somebody has reported about it before stays.
+    `concerns` them; but not before their time and their turn, as nothing was started for them. `said` is what becomes
+    of such a run; what somebody has reported about it before stays.
     """
     async with services.database.read() as session:
         filters = run_lists.Filters(external_run_id=external_run_id, active=True)
@@ -45,7 +46,7 @@ async def told_runs(
             found[run.id] = run
 
     def move(current: Run) -> Run:
-        return said(current) if concerns(current) else current
+        return said(current) if concerns(current) and not current.held else current
 
     waiting = [run.id for run in found.values() if concerns(run)]
     return [run_id for run_id in waiting if await _moved(services, run_id, move, last_line)]

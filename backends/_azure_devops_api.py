@@ -39,12 +39,12 @@ class AzureDevOpsApi:
         """Whether there is a token; starting pipelines needs none."""
         return bool(self._token)
 
-    async def trigger(self, webhook: str, payload: Payload) -> None:
-        """Tell the incoming webhook, signed.
+    async def trigger(self, webhook: str, payload: Payload) -> str | None:
+        """Tell the incoming webhook, signed. Why Azure DevOps refuses, if it does.
 
         Raises:
             BackendUnavailable: nothing was started.
-            BackendRefused: Azure DevOps refuses, or something may have been.
+            BackendRefused: something may have been, or never can be.
         """
         account = self.using.azure_devops
         try:
@@ -63,8 +63,7 @@ class AzureDevOpsApi:
             query={"api-version": _WEBHOOKS},
             headers=signed,
         )
-        if not answer.accepted or answer.status == _NOT_AUTHORITATIVE:
-            raise BackendRefused(_cause(answer))
+        return _cause(answer) if not answer.accepted or answer.status == _NOT_AUTHORITATIVE else None
 
     async def build(self, project: str, number: int) -> Build:
         """The build as it stands.
@@ -91,7 +90,10 @@ class AzureDevOpsApi:
     async def _request(self, method: str, project: str, number: int, document: JsonValue = None) -> RestAnswer:
         path = f"/{segment(self.org)}/{segment(project)}/_apis/build/builds/{number}"
         rest = Rest(url=self.using.azure_devops.url, using=self.using, headers={"Authorization": self._authorization})
-        answer = await rest.request(method, path, document=document, query={"api-version": _BUILDS})
+        try:
+            answer = await rest.request(method, path, document=document, query={"api-version": _BUILDS})
+        except BackendRefused as fault:  # whatever is asked here may be asked again
+            raise BackendUnavailable(str(fault)) from None
         if answer.status >= 500 or (answer.accepted and answer.broken):
             raise BackendUnavailable(self._cause(answer))
         return answer

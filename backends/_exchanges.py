@@ -85,7 +85,8 @@ def retry_after(said: str | None, now: datetime) -> timedelta | None:
     if said is None:
         return None
     if said.strip().isascii() and said.strip().isdigit():
-        return timedelta(seconds=min(int(said.strip()), 10**6))
+        digits = said.strip().lstrip("0")
+        return timedelta(seconds=min(int(digits[:7] or 0), 10**6))
     try:
         return parsedate_to_datetime(said) - now
     except (ValueError, TypeError):

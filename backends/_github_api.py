@@ -86,13 +86,15 @@ class GitHubApi:
         Raises:
             BackendUnavailable: GitHub does not tell at the moment, or says when to ask again.
         """
-        try:
-            answer = await self._request("GET", f"{self.path}{path}", query=query)
-        except BackendRefused as fault:
-            raise BackendUnavailable(str(fault)) from None
-        if answer.status >= 500 or (answer.accepted and answer.broken):
-            raise BackendUnavailable(self.cause(answer))
-        return answer
+        return await self._repeatable("GET", f"{self.path}{path}", query)
+
+    async def cancel(self, number: int) -> RestAnswer:
+        """Ask for the end of a workflow run. That can be asked again as well.
+
+        Raises:
+            BackendUnavailable: GitHub does not say that it has heard it.
+        """
+        return await self._repeatable("POST", f"{self.path}/actions/runs/{number}/cancel")
 
     async def post(self, path: str, document: JsonValue = None) -> RestAnswer:
         """Send something below the repository.
@@ -112,7 +114,7 @@ class GitHubApi:
         if self._of_app:
             slug = (await self._as_app("GET", "/app")).get("slug")
             return f"{slug}[bot]" if isinstance(slug, str) else None
-        login = (await self._request("GET", "/user")).get("login")
+        login = (await self._repeatable("GET", "/user")).get("login")
         return login if isinstance(login, str) else None
 
     def cause(self, answer: RestAnswer) -> str:
@@ -121,6 +123,15 @@ class GitHubApi:
         if 300 <= answer.status < 400:
             text += " (redirects are not followed: write the present names of owner and repository into the action)"
         return Redactor([self._token]).text(text)
+
+    async def _repeatable(self, method: str, path: str, query: Mapping[str, str | int] | None = None) -> RestAnswer:
+        try:
+            answer = await self._request(method, path, query=query)
+        except BackendRefused as fault:
+            raise BackendUnavailable(str(fault)) from None
+        if answer.status >= 500 or (answer.accepted and answer.broken):
+            raise BackendUnavailable(self.cause(answer))
+        return answer
 
     async def _request(
         self, method: str, path: str, *, document: JsonValue = None, query: Mapping[str, str | int] | None = None

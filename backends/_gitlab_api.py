@@ -1,5 +1,6 @@
 """GitLab's API for one project: with which credentials, and what its refusals mean."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Self
@@ -51,13 +52,15 @@ class GitLabApi:
         Raises:
             BackendUnavailable: GitLab does not tell at the moment, or says when to ask again.
         """
-        try:
-            answer = await self._rest().get(self._path(path), **query)
-        except BackendRefused as fault:
-            raise BackendUnavailable(str(fault)) from None
-        if answer.status >= 500 or (answer.accepted and answer.broken):
-            raise BackendUnavailable(self.cause(answer))
-        return answer
+        return await self._repeatable("GET", self._path(path), query)
+
+    async def cancel(self, number: int) -> RestAnswer:
+        """Ask for the end of a pipeline. That can be asked again as well.
+
+        Raises:
+            BackendUnavailable: GitLab does not say that it has heard it.
+        """
+        return await self._repeatable("POST", self._path(f"/pipelines/{number}/cancel"))
 
     async def post(self, path: str, document: JsonValue = None) -> RestAnswer:
         """Send something below the project.
@@ -82,6 +85,15 @@ class GitLabApi:
         document: Document = {"ref": ref, "token": self.trigger, "variables": by_name, "port_payload": message}
         rest = Rest(url=self._url, using=self.using)  # as nobody: the token in the body says who
         return self._unless_throttled(await rest.post(self._path("/trigger/pipeline"), document))
+
+    async def _repeatable(self, method: str, path: str, query: Mapping[str, str | int] | None = None) -> RestAnswer:
+        try:
+            answer = await self._rest().request(method, path, query=query)
+        except BackendRefused as fault:
+            raise BackendUnavailable(str(fault)) from None
+        if answer.status >= 500 or (answer.accepted and answer.broken):
+            raise BackendUnavailable(self.cause(answer))
+        return answer
 
     def _unless_throttled(self, answer: RestAnswer) -> RestAnswer:
         if answer.status == _BAD_REQUEST and _THROTTLED in (cause := self.cause(answer)):

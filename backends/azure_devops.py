@@ -9,7 +9,7 @@ from backends._azure_devops_api import AzureDevOpsApi
 from backends._rest import because, segment
 from backends.base import Delivery, InvocationMethod, Payload, Receipt, Reference, Resources
 from domain.azure_devops import Build, build_of, is_build
-from domain.errors import BackendFault, InvalidInvocation
+from domain.errors import BackendFault, BackendRefused, BackendUnavailable, InvalidInvocation
 from domain.templating import MASK
 
 _TRIGGERING = "Error triggering pipeline"
@@ -51,7 +51,7 @@ class AzureDevOps(InvocationMethod):
             raise InvalidInvocation("invocationMethod.payload: must be an object or an array once it is rendered")
 
     async def invoke(self, delivery: Delivery, using: Resources) -> Receipt:
-        """Post the payload, once.
+        """Post the payload, once: also where a worker dies while it does.
 
         Raises:
             BackendBusy: Azure DevOps asks to come again later.
@@ -63,10 +63,25 @@ class AzureDevOps(InvocationMethod):
             payload = delivery.legacy_message if using.default_body == "legacy" else {}
         try:
             api = await AzureDevOpsApi.opened(using, self.org)
-            await api.trigger(self.webhook, payload)
+            await self._triggered(api, payload, delivery.run_id)
         except BackendFault as fault:
             raise because(_TRIGGERING, fault) from None
         return Receipt(look_up_after=_LATER if api.can_ask else None)
+
+    async def _triggered(self, api: AzureDevOpsApi, payload: Payload, run_id: str) -> None:
+        reservations = api.using.reservations
+        if await reservations.begin(run_id, api.using.now()):
+            raise BackendRefused(
+                "a worker died meanwhile, and may have started pipelines; the webhook is not called again"
+            )
+        try:
+            refusal = await api.trigger(self.webhook, payload)
+        except BackendUnavailable:
+            await reservations.undo(run_id)
+            raise
+        if refusal:
+            await reservations.undo(run_id)
+            raise BackendRefused(refusal)
 
     async def look_up(self, reference: Reference, using: Resources) -> Receipt | None:
         """How the build stands, if it is known which it is, and there is a token to ask with.

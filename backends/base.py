@@ -106,7 +106,7 @@ async def no_secret(_name: str) -> str | None:
     return None
 
 
-async def not_taken(_external_run_id: str) -> bool:
+async def not_taken(_backend: str, _external_run_id: str) -> bool:
     """What is known of external ids where no other runs are."""
     return False
 
@@ -154,7 +154,7 @@ class Resources:
     """The organization's id; names of topics begin with it."""
     secret: Callable[[str], Awaitable[str | None]] = field(default=no_secret, repr=False)
     """The organization secret of that name, readable; None if there is none. What it gives is redacted from answers."""
-    taken: Callable[[str], Awaitable[bool]] = field(default=not_taken, repr=False)
+    taken: Callable[[str, str], Awaitable[bool]] = field(default=not_taken, repr=False)
     """Whether some run has this external id already, so that no other one takes it for its own."""
     reservations: Reservations = field(default_factory=Remembered, repr=False)
     """What must not become two runs', or happen twice."""

@@ -125,7 +125,7 @@ class GitHub(InvocationMethod):
             number = self._number(reference) or await self._certain(api, reference)
             if number is None:
                 return "GitHub was not asked to cancel anything: which workflow run it is cannot be told for certain"
-            answer = await api.post(f"/actions/runs/{number}/cancel")
+            answer = await api.cancel(number)
         except BackendFault as fault:
             raise because(_CANCELLING, fault) from None
         if answer.status == _CONFLICT:
@@ -206,7 +206,7 @@ class GitHub(InvocationMethod):
     async def _found(self, api: GitHubApi, reference: Reference, now: datetime) -> Receipt | None:
         """The workflow run that came of the dispatch: one that names the run, else the one nearest in time."""
         candidates = await self._candidates(api, reference)
-        named = [run for run, _ in candidates if reference.run_id in run.title]
+        named = [run for run, _ in candidates if reference.run_id in run.run_ids]
         nearest = [run for run, _ in sorted(candidates, key=lambda one: abs(one[1] - reference.invoked_at))]
         for run in (*named, *nearest):
             external = run.external_run_id
@@ -222,7 +222,7 @@ class GitHub(InvocationMethod):
     async def _certain(self, api: GitHubApi, reference: Reference) -> int | None:
         """The workflow run that names the run, or the only one that can be its own; None: which it is is a guess."""
         candidates = [run for run, _ in await self._candidates(api, reference)]
-        named = [run for run in candidates if reference.run_id in run.title]
+        named = [run for run in candidates if reference.run_id in run.run_ids]
         if not candidates and api.using.now() - reference.invoked_at < _SEARCH:
             raise BackendUnavailable("GitHub does not list the workflow run yet")
         for run in named or (candidates if len(candidates) == 1 else ()):
@@ -244,6 +244,8 @@ class GitHub(InvocationMethod):
         found: list[tuple[WorkflowRun, datetime]] = []
         for one in listed:
             run = WorkflowRun.read(one)
-            if run and isinstance(one, dict) and isinstance(made := one.get("created_at"), str):
+            if run is None or (run.run_ids and reference.run_id not in run.run_ids):
+                continue  # also if it is not known yet to whom it belongs
+            if isinstance(one, dict) and isinstance(made := one.get("created_at"), str):
                 found.append((run, datetime.fromisoformat(made)))
         return found

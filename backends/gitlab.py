@@ -144,7 +144,7 @@ class GitLab(InvocationMethod):
                 number = int(found.external_run_id) if found and found.external_run_id else None
             if number is None:
                 return "GitLab was not asked to cancel anything: which pipeline it is cannot be told"
-            answer = await api.post(f"/pipelines/{number}/cancel")
+            answer = await api.cancel(number)
             if not answer.accepted:
                 raise BackendRefused(api.cause(answer))
         except BackendFault as fault:
@@ -219,7 +219,7 @@ class GitLab(InvocationMethod):
             raise BackendRefused(f"GitLab does not tell of the pipelines of {self._project}: {api.cause(answer)}")
         asked = 0
         for pipeline in map(Pipeline.read, reversed(answer.value)):
-            if pipeline is None or asked == _CANDIDATES or await api.using.taken(pipeline.external_run_id):
+            if pipeline is None or asked == _CANDIDATES or await api.using.taken(self.type, pipeline.external_run_id):
                 continue
             asked += 1
             named = named_runs((await api.get(f"/pipelines/{pipeline.id}/variables")).value)

@@ -99,7 +99,7 @@ class Build:
             case {"eventType": "build.complete", "resource": dict(build)}:
                 pipeline, number = build.get("definition"), build.get("buildNumber")
                 state, result = build.get("status"), build.get("result")
-                if state in _ENDS_OF_OLD:
+                if isinstance(state, str) and state in _ENDS_OF_OLD:
                     state, result = _COMPLETED, state
                 known = build
             case _:
@@ -183,22 +183,25 @@ def require_secret(secret: str, authorization: str | None, header: str | None) -
 
     Source: the "Web Hooks" consumer, which signs nothing: it has basic authentication, and headers that one writes.
     """
-    given = [text for text in (header, _password(authorization)) if text is not None]
+    # Of a header we are given the bytes as if they were Latin-1, which they may be.
+    given = [header.encode("latin-1", "replace"), header.encode()] if header is not None else []
+    if (password := _password(authorization)) is not None:
+        given.append(password)
     if not given:
         raise Unauthenticated(f"the secret is missing: send it as the password of HTTP Basic, or in {SECRET_HEADER}")
-    if not any(hmac.compare_digest(secret.encode(), text.encode("utf-8", "replace")) for text in given):
+    if not any(hmac.compare_digest(secret.encode(), one) for one in given):
         raise Unauthenticated("the secret is not the one that is configured here")
 
 
-def _password(authorization: str | None) -> str | None:
+def _password(authorization: str | None) -> bytes | None:
     scheme, _, credentials = (authorization or "").partition(" ")
     if scheme.lower() != "basic":
         return None
     try:
-        decoded = b64decode(credentials.strip(), validate=True).decode()
+        decoded = b64decode(credentials.strip(), validate=True)
     except ValueError:
-        return ""
-    return decoded.partition(":")[2]
+        return b""
+    return decoded.partition(b":")[2]
 
 
 def _organization(found: "regex.Match[str]") -> str:

@@ -18,6 +18,7 @@ WORKFLOW_RUN: Final = "workflow_run"
 _SUCCESSES = frozenset({"success", "skipped", "neutral"})
 _COMPLETED = "completed"
 _EXTERNAL = regex.compile(r"gh_\d{1,20}_\d{1,20}_(?P<run>\d{1,20})")
+_RUN = regex.compile(r"(?<![A-Za-z0-9_])r_[A-Za-z0-9]{16}(?![A-Za-z0-9])")
 _LINK = regex.compile(r"https?://[^/?#]+/(?P<repository>[^/?#]+/[^/?#]+)/actions/runs/(?P<run>\d{1,20})(?:[/?#].*)?")
 
 
@@ -77,6 +78,11 @@ class WorkflowRun:
                     title=f"{_text(said.get('name'))} {_text(said.get('display_title'))}",
                 )
         return None
+
+    @property
+    def run_ids(self) -> list[str]:
+        """The runs of ours that its name or title names."""
+        return _RUN.findall(self.title)
 
     @property
     def external_run_id(self) -> str:

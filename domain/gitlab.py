@@ -80,7 +80,7 @@ class Pipeline:
                 "object_attributes": {"id": int(number), "status": str(status), **said},
                 "project": {"path_with_namespace": str(project)},
             } if not isinstance(number, bool):
-                named = named_runs(said.get("variables")) if said.get("source") in _OF_API else ()
+                named = named_runs(said.get("variables")) if _text(said.get("source")) in _OF_API else ()
                 return cls(number, status, _text(said.get("url")), project, frozenset(named))
         return None
 

@@ -11,7 +11,7 @@ _SHUNNED: Final = 1_000
 """How often more when joining them has gone wrong."""
 _MOST: Final = 256
 _LONGEST: Final = 8 * 2**20
-"""How many calls are remembered, and how many characters their programs have together."""
+"""How many calls are remembered, and how many characters their programs have together, as they are and as JSON."""
 
 
 @dataclass(slots=True)
@@ -33,9 +33,10 @@ class Habits:
         habit = self._habits.get(programs)
         if habit is None or habit.times < TRIED or len(programs) < 2:
             return None
-        if habit.texts is None:
-            habit.texts = encoded(programs)
-        return habit.texts
+        texts = habit.texts or encoded(programs)
+        self._keep(habit, texts)
+        self._used(programs)
+        return texts
 
     def went_well(self, programs: tuple[str, ...]) -> None:
         """They were evaluated, quickly and within all limits."""
@@ -44,7 +45,14 @@ class Habits:
     def went_wrong(self, programs: tuple[str, ...]) -> None:
         """One of them ran into a limit, or joining them ended their process."""
         habit = self._used(programs)
-        habit.times, habit.texts = -_SHUNNED, None
+        habit.times = -_SHUNNED
+        self._keep(habit, None)
+
+    def _keep(self, habit: _Habit, texts: bytes | None) -> None:
+        more = len(texts or b"") - len(habit.texts or b"")
+        habit.texts = texts
+        habit.size += more
+        self._size += more
 
     def _used(self, programs: tuple[str, ...]) -> _Habit:
         habit = self._habits.pop(programs, None)

@@ -49,14 +49,17 @@ SINGLE: Final = re.compile(
     r'(?:[ \t\r\n]|"[^"\\]*"|\.[A-Za-z_][A-Za-z0-9_]*|\.(?!\.)|[0-9]++|[=!<>]=|[<>|()]|\b(?:and|or|not|true|false|null'
     r"|startswith|endswith|contains|inside|has|test|length|type|ascii_downcase|ascii_upcase|tostring)\b)*+"
 )
+# What says where it is; what tries its next pattern when nobody wants another value; what can raise a `break`, which is
+# an object with the number of a label, and labels are counted through the whole program.
+APART: Final = ("__loc__", "?//", "error")
 DOUBTFUL: Final = "{}"
 TOGETHER: Final = 50
 """How many programs are joined at most: jq needs longer for each where there are more."""
 
 CACHED: Final = 3 / 16
 """Of the memory that programs may take, how much is for those that are compiled; enough for thousands of them."""
-_EACH, _PER_CHARACTER = 16 * 2**10, 32
-"""What a compiled program takes, as it was measured."""
+_EACH, _PER_CHARACTER, _EACH_JOINED = 16 * 2**10, 32, 2 * 2**10
+"""What a compiled program takes, as it was measured; and what each takes again where it is joined."""
 _TOLD_APART: Final = 4
 """Programs are not joined any more when one of so many had to be asked again alone."""
 # Some fractions look like it, too: they are asked again in vain, which is cheaper than a pattern that knows better.
@@ -89,7 +92,7 @@ class Programs:
     def __init__(self, most: int) -> None:
         self._most = most
         self._cache: dict[str | bytes, Any] = {}
-        self._keys: list[str | bytes] = []
+        self._costs: list[tuple[str | bytes, int]] = []
         self.size = 0
         """How many bytes they take, by estimate."""
 
@@ -98,19 +101,18 @@ class Programs:
         program = self._cache.get(text)
         if program is None:
             program = self._compile(text)
-            self._remember(text, program)
+            self._remember(text, program, _cost(text))
         if isinstance(program, Refused):
             raise program
         return program
 
-    def together(self, texts: bytes, given: str, most: int, total: int) -> bytes:
+    def together(self, texts: bytes, given: str, most: int) -> bytes:
         """The outcomes of all programs, evaluated as few; nothing if they have to be evaluated one by one.
 
         Args:
             texts: the programs, as JSON.
             given: what they are evaluated over, as JSON.
-            most: how many bytes each may answer.
-            total: how many bytes they may answer together.
+            most: how many bytes they may answer, each and together: whoever asked reads the answer at once.
         """
         parts, items, doubts = self._joined(texts), list[Any](), 0
         try:
@@ -125,16 +127,19 @@ class Programs:
         except (ValueError, MemoryError, RecursionError, StopIteration):
             # What one of them does reached the others: it said `break`, or they need too much together.
             doubts, encoded = len(items) + 1, b""
+        if len(encoded) > most:
+            doubts, encoded = len(items) + 1, b""
         if doubts * _TOLD_APART > len(items) and texts in self._cache:
             self._cache[texts] = []
-        return encoded if len(encoded) <= total else b""
+        return encoded
 
     def _joined(self, texts: bytes) -> "list[_Part]":
         """The programs as few; none where they cannot be, or not yet."""
         if texts in self._cache:
             return list(self._cache[texts])
         every: list[str] = json.loads(texts)
-        if _cost(texts) > self._most // 4 or not all(text in self._cache for text in every):
+        cost = _cost(texts) + _EACH_JOINED * len(every)
+        if cost > self._most // 4 or not all(text in self._cache for text in every):
             return []  # they are compiled when they are evaluated one by one
         parts: list[_Part] = []
         for some in (every[place : place + TOGETHER] for place in range(0, len(every), TOGETHER)):
@@ -144,27 +149,25 @@ class Programs:
                 parts = []
                 break
             parts.append(_Part(some, program))
-        self._remember(texts, parts)
+        self._remember(texts, parts, cost)
         return parts
 
     def _is_apart(self, text: str) -> bool:
-        """Whether the program is not joined: it does not compile, says where it is, or goes on after its first value.
+        """Whether the program is not joined: it does not compile, or has a word of `APART` that may not be data."""
+        named = any(word in text for word in APART) and not SINGLE.fullmatch(text)
+        return named or isinstance(self._cache[text], Refused)
 
-        After an error `?//` tries the next pattern, and so it does when nobody wants another value.
-        """
-        return isinstance(self._cache[text], Refused) or "__loc__" in text or "?//" in text
-
-    def _remember(self, key: str | bytes, program: Any) -> None:
-        if _cost(key) > self._most // 4:
+    def _remember(self, key: str | bytes, program: Any, cost: int) -> None:
+        if cost > self._most // 4:
             return  # too much would be forgotten for it
-        while self.size + _cost(key) > self._most:
-            place = random.randrange(len(self._keys))  # noqa: S311 - nothing to guess
-            forgotten, self._keys[place] = self._keys[place], self._keys[-1]
-            del self._keys[-1], self._cache[forgotten]
-            self.size -= _cost(forgotten)
+        while self.size + cost > self._most:
+            place = random.randrange(len(self._costs))  # noqa: S311 - nothing to guess
+            (forgotten, freed), self._costs[place] = self._costs[place], self._costs[-1]
+            del self._costs[-1], self._cache[forgotten]
+            self.size -= freed
         self._cache[key] = program
-        self._keys.append(key)
-        self.size += _cost(key)
+        self._costs.append((key, cost))
+        self.size += cost
 
     @staticmethod
     def _compile(text: str) -> Any:
@@ -219,19 +222,15 @@ def _place(text: str) -> str:
 
 def _doubtful(items: list[Any], most: int) -> list[int]:
     """The places of items that only their program alone can tell."""
-    whole = _json(items)
-    if len(whole) <= most and not (LONG_INTEGER.search(whole) or NUL.search(whole)) and not _nests(whole):
-        return [place for place, item in enumerate(items) if _says_nothing(item)]
-    each = [(item, _json(item)) for item in items]
+    plain = _is_plain(_json(items), most)
     return [
-        place
-        for place, (item, encoded) in enumerate(each)
-        if _says_nothing(item)
-        or len(encoded) > most
-        or LONG_INTEGER.search(encoded)
-        or NUL.search(encoded)
-        or _nests(encoded)
+        place for place, item in enumerate(items) if _says_nothing(item) or not (plain or _is_plain(_json(item), most))
     ]
+
+
+def _is_plain(encoded: bytes, most: int) -> bool:
+    """Whether nothing in it has to be looked at again."""
+    return len(encoded) <= most and not (LONG_INTEGER.search(encoded) or NUL.search(encoded) or _nests(encoded))
 
 
 def _says_nothing(item: Any) -> bool:
@@ -259,7 +258,8 @@ def _short(item: Any) -> Any:
 
 
 def _reason(text: str) -> str:
-    return " ".join(text.split())[:300]
+    """In short and on one line; the same again for what it returned, and without NUL, which no database takes."""
+    return " ".join(text.replace("\0", " ").split())[:300].rstrip()
 
 
 def _json(value: object) -> bytes:
@@ -328,7 +328,7 @@ def main(seconds: float, memory: int, output: int, total_output: int) -> None:
             if how == b"J":
                 # What takes long is better told apart, so most of the time is left for that.
                 _allow(seconds / 2)
-                joined = programs.together(texts, given, min(output, total_output), total_output)
+                joined = programs.together(texts, given, min(output, total_output))
                 peer.sendall(struct.pack(">I", len(joined)) + joined)
             if not joined:
                 _allow(seconds)

@@ -51,9 +51,9 @@ async def record(session: AsyncSession, run_id: str, attempt: Attempt, tried: Tr
     await plainly(session, _INSERT, [row], in_place=True)
 
 
-async def record_news(session: AsyncSession, run_id: str, attempt: Attempt) -> None:
+async def record_news(session: AsyncSession, run_id: str, attempt: Attempt, tried: Try | None = None) -> None:
     """Keep the attempt, unless the one before it says the same: what fails all day is told once."""
     found = (await execute(session, _LATEST, {"run": run_id})).scalar()
     latest = Attempt.model_validate(found) if found else None
     if latest is None or (latest.kind, latest.outcome, latest.said) != (attempt.kind, attempt.outcome, attempt.said):
-        await record(session, run_id, attempt)
+        await record(session, run_id, attempt, tried)

@@ -8,6 +8,7 @@ from sqlalchemy import bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from domain.documents import Document
 from store.columns import table
 from store.database import Database, execute
 from store.tables import ReservationRow, RunRow
@@ -20,8 +21,8 @@ _INSERTS: dict[str, Any] = {
 }
 _FIND = sa.select(_ROWS.run_id, _ROWS.since).where(_ROWS.name == bindparam("this"))
 _FORGET = sa.delete(_TABLE).where(_ROWS.name == bindparam("this"))
-_ANOTHERS = (
-    sa.select(_RUNS.id).where(_RUNS.external_run_id == bindparam("external"), _RUNS.id != bindparam("of")).limit(1)
+_KNOWN = sa.select(_RUNS.id, _RUNS.document).where(
+    (_RUNS.external_run_id == bindparam("external")) | (_RUNS.id == bindparam("of"))
 )
 
 
@@ -32,13 +33,18 @@ class SqlReservations:
         self._database = database
 
     async def reserve(self, external_run_id: str, run_id: str) -> bool:
-        """Whether what has this external id is the run's: it is no other run's, and will be none's from now on."""
+        """Whether what has this external id is the run's: it is no other run's, and will be none's from now on.
+
+        Runs of other backends do not count: some number what they start from 1 on.
+        """
 
         async def work(session: AsyncSession) -> bool:
             asked = {"external": external_run_id, "of": run_id}
-            if (await execute(session, _ANOTHERS, asked)).first() is not None:
+            known = {row.id: _backend(row.document) for row in await execute(session, _KNOWN, asked)}
+            backend = known.pop(run_id, "")
+            if backend in known.values():
                 return False
-            name = f"external {external_run_id}"
+            name = f"external {backend} {external_run_id}"
             await _insert(session, name, run_id, None)
             found = await execute(session, _FIND, {"this": name})
             return bool(found.one().run_id == run_id)
@@ -76,6 +82,11 @@ async def _insert(session: AsyncSession, name: str, run_id: str, since: datetime
     statement = _INSERTS[session.get_bind().dialect.name]
     inserted = await execute(session, statement, {"name": name, "run_id": run_id, "since": since})
     return bool(inserted.rowcount)
+
+
+def _backend(run: Document) -> str:
+    payload = run.get("payload")
+    return str(payload.get("type")) if isinstance(payload, dict) else ""
 
 
 def _dispatch(run_id: str) -> str:

@@ -239,6 +239,13 @@ async def log(session: AsyncSession, run_id: str, message: str, *, by: str, at: 
     return line
 
 
+async def last_logged(session: AsyncSession, run_id: str) -> str | None:
+    """The last line of the run's log."""
+    rows = select(RunLogRow.document).where(RunLogRow.run_id == run_id).order_by(col(RunLogRow.sequence).desc())
+    found = (await session.exec(rows.limit(1))).first()
+    return LogLine.model_validate(found).message if found else None
+
+
 async def logs(session: AsyncSession, run_id: str, *, limit: int, offset: int) -> list[Document]:
     """The lines of the run's log, oldest first."""
     rows = await session.exec(

@@ -150,7 +150,11 @@ async def take(session: AsyncSession, run_id: str, wanted: Wanted, *, at: dateti
     known = set((await execute(session, _MY_LINES, {"this": run_id})).scalars()) if mine else set[str]()
     lines = {str(key): budgets for key, budgets in wanted.budgets.items()}
     waited_on = {mine.waits_on} if mine and mine.waits_on else set[str]()
-    await lock(session, {*known, *lines, *waited_on, *filter(None, [wanted.circuit])})
+    tries = set(await circuits.tried_by(session, run_id)) - {wanted.circuit} if mine else set[str]()
+    await lock(session, {*known, *lines, *waited_on, *tries, *filter(None, [wanted.circuit])})
+    if tries:  # it does not go there any more
+        await circuits.abandon(session, run_id)
+        await _call(session, tries, at)
     if mine is None:
         place = (await execute(session, _COME, {"this": run_id, "came_at": at})).scalar_one()
         state, since = "", at

@@ -36,9 +36,10 @@ def resources(
             encrypted = await secrets.encrypted(session)
         return decrypt(encrypted[name]) if name in encrypted else None
 
-    async def taken(external_run_id: str) -> bool:
+    async def taken(backend: str, external_run_id: str) -> bool:
         async with database.read() as session:
-            return bool(await run_lists.listed(session, run_lists.Filters(external_run_id=external_run_id, limit=1)))
+            found = await run_lists.listed(session, run_lists.Filters(external_run_id=external_run_id))
+        return any((run.payload or {}).get("type") == backend for run in found)
 
     async def streamer() -> Streamer | None:
         async with database.read() as session:

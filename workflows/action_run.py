@@ -22,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
         CANCEL_TIME_LIMIT,
         INVOKE_RETRIES,
         INVOKE_TIME_LIMIT,
+        LONG_HISTORY,
         RECORD,
         SILENCE,
         ActionRunInput,
@@ -59,6 +60,7 @@ class ActionRun:
         self._called = False
         self._untold = False
         self._stops = False
+        self._looks = 0
         self._asking: asyncio.Task[None] | None = None
         self._invocation: workflow.ActivityHandle[Progress] | None = None
 
@@ -101,6 +103,8 @@ class ActionRun:
             approved = await self._verdict(start, since=start.requested_at)
         while True:
             status = await self._until_its_time(approved)
+            if approved.queued:
+                await self._shorten(start)
             if status is RunStatus.IN_PROGRESS:
                 approved = await self._work(start)
                 status = approved.status
@@ -110,6 +114,14 @@ class ActionRun:
                 # What would be sent is not what was approved.
                 self._changed = True  # the row is looked at first: it may have been approved again by now
                 approved = await self._verdict(start, since=workflow.now())
+
+    async def _shorten(self, start: ActionRunInput) -> None:
+        """Go on with a new history if this one has become long. It begins with a look, so it has missed nothing."""
+        if workflow.info().get_current_history_length() < LONG_HISTORY or (self._asking and not self._asking.done()):
+            return
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        again = {"waits_for_approval": False, "not_before": None, "histories": start.histories + 1}
+        workflow.continue_as_new(start.model_copy(update=again))
 
     def _tell(self) -> None:
         """Beside everything else: the run goes on, whatever becomes of it."""
@@ -175,9 +187,12 @@ class ActionRun:
         workflow.set_current_details(f"Invokes **{start.backend}**{_at_most(start.run_time_limit)}.")
         deadline = _deadline(workflow.now(), start.run_time_limit)
         self._called = False
+        self._looks += 1
         self._invocation = workflow.start_activity(
             invoke_backend,
             self._run,
+            # Attempts are counted by it, and Temporal would begin anew with each history.
+            activity_id=f"{start.histories}/{self._looks}" if start.histories else None,
             start_to_close_timeout=INVOKE_TIME_LIMIT,
             heartbeat_timeout=start.delivery_time_limit + SILENCE,
             retry_policy=INVOKE_RETRIES,

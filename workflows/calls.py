@@ -34,6 +34,8 @@ class ActionRunInput(Kept):
     """What does the work, in words."""
     delivery_time_limit: Duration = timedelta(seconds=30)
     """How long one delivery may take."""
+    histories: int = 0
+    """How many its workflow had before this one: while it waits for its turn it begins a new one before one is long."""
 
     def plan(self, since: datetime) -> tuple[Moment, ...]:
         """What happens to a run that waits for approval since then, in order of time."""
@@ -215,6 +217,9 @@ class LocalOptions(TypedDict):
     start_to_close_timeout: timedelta
     retry_policy: RetryPolicy
 
+
+LONG_HISTORY = 4_000
+"""After so many events a workflow that waits for its turn begins a new history; Temporal ends it at 51,200."""
 
 INVOKE_TIME_LIMIT = timedelta(minutes=15)
 INVOKE_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))

@@ -214,6 +214,27 @@ async def test_who_does_not_know_the_secret_is_refused(product: Product) -> None
     assert (await sent(product, event, header)).json()["runs"] == [run_id], "it may be in a header of its own"
 
 
+@pytest.mark.parametrize("odd", [{}, [], 1.5, True, None])
+async def test_odd_values_where_texts_should_be_end_nothing(product: Product, odd: Any) -> None:
+    run_id = await waiting(product)
+    for key in ("status", "id", "definition", "buildNumber", "triggerInfo"):
+        sent = AZURE.completed(started())
+        sent["resource"][key] = odd
+        assert "ignored" in await told(product, sent)
+    assert (await product.get(run_id))["status"] == "IN_PROGRESS"
+
+
+async def test_a_secret_may_have_any_letters(evaluate: Evaluator, sqlite_url: str) -> None:
+    async with without_temporal(evaluate, sqlite_url, azure_devops_webhook_secret="schlüssel") as product:
+        run_id = await waiting(product)
+        content = json.dumps(AZURE.completed(started(run_id))).encode()
+        given = [(b"X-Webhook-Secret", "schlüssel".encode())]
+        answer = await product.api.post(PATH, content=content, headers=given)
+        assert answer.json() == {"ok": True, "runs": [run_id]}
+        answer = await product.api.post(PATH, content=content, headers=basic("schlüssel"))
+        assert "ignored" in answer.json()
+
+
 async def test_what_is_no_event_is_refused(product: Product) -> None:
     for body, words in ((b"", "JSON"), (b"{", "JSON"), (b"[1]", "eventType"), (b"{}", "eventType")):
         refused(await sent(product, body), 422, "invalid_request", words)

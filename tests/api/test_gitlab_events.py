@@ -244,6 +244,14 @@ async def test_what_proves_to_be_gitlabs_and_is_no_event_is_refused(product: Pro
         refused(await product.api.post(PATH, content=body, headers=with_token()), 422, "invalid_request", words)
 
 
+@pytest.mark.parametrize("odd", [{}, [], 1.5, True, None])
+async def test_odd_values_where_texts_should_be_end_nothing(product: Product, odd: Any) -> None:
+    run_id = await waiting(product, {})
+    for key in ("source", "variables"):
+        assert await told(product, naming(run_id) | event(**{key: odd})) == NOBODY
+    assert (await product.get(run_id))["status"] == "IN_PROGRESS"
+
+
 async def test_without_its_secret_the_door_is_closed(evaluate: Evaluator, sqlite_url: str) -> None:
     async with without_temporal(evaluate, sqlite_url) as product:
         answer = await product.api.post(PATH, content=b"{}", headers=with_token(""))

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 import backends
 from backends._accounts import AzureDevOpsAccount
+from backends.base import Remembered
 from domain.errors import BackendBusy, BackendFault, BackendRefused, BackendUnavailable, InvalidInvocation
 from domain.runs import RunStatus
 from tests.backends.conftest import SECRET
@@ -236,6 +237,30 @@ async def test_what_was_not_reached_may_be_tried_again(azure: FakeAzureDevOps, t
     nobody = AzureDevOpsAccount(url=f"http://127.0.0.1:{port}")
     with pytest.raises(BackendUnavailable, match=r"^Error triggering pipeline: .*refused"):
         await trigger(azure_devops=nobody)
+
+
+async def test_what_a_dead_worker_may_have_started_is_not_started_again(
+    azure: FakeAzureDevOps, trigger: Trigger
+) -> None:
+    noted = Remembered()
+    azure.scripted += [Said(raw=b"")]
+    with pytest.raises(BackendRefused, match="cut"):
+        await trigger(reservations=noted)
+    with pytest.raises(BackendRefused, match=r"^Error triggering pipeline: a worker died .* not called again$"):
+        await trigger(reservations=noted)
+    assert len(azure.asked) == 1
+
+
+@pytest.mark.parametrize("said", [fault("Busy", 429), fault("No web hook found"), Said(503, b"", {"Retry-After": "1"})])
+async def test_what_azure_devops_refused_may_be_posted_again(
+    azure: FakeAzureDevOps, trigger: Trigger, said: Said
+) -> None:
+    noted = Remembered()
+    azure.scripted.append(said)
+    with pytest.raises(BackendFault):
+        await trigger(reservations=noted)
+    await trigger(reservations=noted)
+    assert len(azure.builds) == 1
 
 
 async def test_an_answer_that_breaks_off_was_one(azure: FakeAzureDevOps, trigger: Trigger) -> None:

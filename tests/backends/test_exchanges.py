@@ -111,6 +111,8 @@ async def test_an_answer_is_told_and_whether_it_is_complete(
         ("soon", None),
         ("-1", None),
         ("9" * 30, timedelta(seconds=10**6)),
+        ("9" * 5000, timedelta(seconds=10**6)),
+        ("0" * 5000 + "7", timedelta(seconds=7)),
         ("Fri, 02 Jan 2026 00:00:30", None),
     ],
 )

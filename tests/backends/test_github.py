@@ -346,6 +346,31 @@ async def test_the_run_that_names_ours_is_the_one_else_the_nearest_in_time(hub: 
     )
 
 
+async def test_a_workflow_run_that_names_another_run_is_not_ours(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    await dispatch()
+    hub.runs[0].title = "Deploy r_fedcba9876543210"
+    assert await looked_up(hub, reference()) is None
+    with pytest.raises(BackendUnavailable, match="does not list"):
+        await cancelled(hub, reference())
+    assert "cannot be told" in str(await cancelled(hub, reference(minutes=11)))
+    assert hub.runs[0].conclusion is None
+    hub.runs[0].title = f"Deploy {RUN} for r_fedcba9876543210"
+    assert await looked_up(hub, reference())
+
+
+@pytest.mark.parametrize("said", [Said(502, b"<html>"), CUT, Said(raw=b"")])
+async def test_nobodys_workflow_run_is_taken_while_github_does_not_say_who_we_are(
+    hub: FakeGitHub, dispatch: Dispatch, said: Said
+) -> None:
+    await dispatch()
+    hub.runs[0].actor = "somebody"
+    for ask in (looked_up, cancelled):
+        hub.answers("GET /user", said)
+        with pytest.raises(BackendUnavailable):
+            await ask(hub, reference())
+    assert hub.runs[0].conclusion is None
+
+
 async def test_runs_of_before_and_of_others_are_not_ours(hub: FakeGitHub, dispatch: Dispatch) -> None:
     await dispatch()
     await dispatch()
@@ -410,6 +435,16 @@ async def test_cancelling_reaches_the_workflow_run(hub: FakeGitHub, dispatch: Di
     )
     with pytest.raises(BackendRefused, match=r"^Error cancelling workflow: Not Found$"):
         await cancelled(hub, reference("gh_1_2_5"))
+
+
+@pytest.mark.parametrize("said", [Said(502, b"<html>"), Said(raw=b""), CUT])
+async def test_a_cancellation_that_got_no_answer_may_be_said_again(
+    hub: FakeGitHub, dispatch: Dispatch, said: Said
+) -> None:
+    receipt = await dispatch()
+    hub.answers("/cancel", said)
+    with pytest.raises(BackendUnavailable, match=r"^Error cancelling workflow: "):
+        await cancelled(hub, reference(receipt.external_run_id))
 
 
 async def test_cancelling_finds_the_workflow_run_that_github_has_not_named(hub: FakeGitHub, dispatch: Dispatch) -> None:

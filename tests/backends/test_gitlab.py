@@ -331,7 +331,7 @@ async def test_pipelines_of_others_and_of_before_are_not_ours(lab: FakeGitLab) -
     assert await looked_up(lab, reference(None), NAMES_ITSELF) is None
     ours = lab.begins(project, "main", {"SAID": f'{{"run":"{RUN}"}}'})
 
-    async def taken(external_run_id: str) -> bool:
+    async def taken(_backend: str, external_run_id: str) -> bool:
         return external_run_id == str(ours.id)
 
     assert await looked_up(lab, reference(None), NAMES_ITSELF, taken=taken) is None
@@ -489,6 +489,14 @@ async def test_a_pipeline_that_gitlab_does_not_tell_of_changes_nothing(lab: Fake
     assert busy.value.retry_after == timedelta(seconds=9)
     with pytest.raises(BackendRefused, match="does not tell of pipeline 5: status code 200"):
         await looked_up(lab, reference("5"))
+
+
+@pytest.mark.parametrize("said", [Said(502, b"<html>"), Said(raw=b"")])
+async def test_a_cancellation_that_got_no_answer_may_be_said_again(lab: FakeGitLab, start: Start, said: Said) -> None:
+    await start()
+    lab.answers(CANCEL, said)
+    with pytest.raises(BackendUnavailable, match=r"^Failed to cancel pipeline: "):
+        await cancelled(lab, reference())
 
 
 async def test_cancelling_reaches_the_pipeline(lab: FakeGitLab, start: Start) -> None:

@@ -33,6 +33,9 @@ MORE = [
         "if (true, false) then 1 else 2 end",
     ),
     *('{("a", "b"): 1}', "[.[]?] | sort | first", '"\\(1, 2)"', "first(1, 2), 3", "[.[]?][0:1]", "to_entries", "min"),
+    *("range(1e9) | (. // 5) | .", '.a.error != "error"', '(.error | not) and .a != "?//"'),
+    *('error("\\("x" * 299) y 1234567890123456")', 'error("\\("x" * 299) y") # ?//', 'error("x" * 299 + "\\u0000y")'),
+    *("1 # x \\\r", "# x \\\n2", "1 # x \\\\", "1\r\n", "# x\r1", "1 \u2028", ". as $x |", "def f: 1;", ".a += (1, 2)"),
     *("input, 1", "1, input", "try (break) catch .", "label $a | label $b | 1, break $a", "@sh", "@csv", "splits(1)"),
 ]
 SINGLE = [
@@ -139,7 +142,7 @@ def alone(programs: Programs, text: str, given: str, most: int = 2000) -> Outcom
 
 
 def together(programs: Programs, texts: Sequence[str], given: str, most: int = 2000) -> list[Outcome] | None:
-    answer = programs.together(json.dumps(texts).encode(), given, most, 2**20)
+    answer = programs.together(json.dumps(texts).encode(), given, most)
     return [jq_pool._unjoined(item) for item in json.loads(answer)] if answer else None
 
 
@@ -168,12 +171,51 @@ def test_programs_in_any_company_have_the_same_outcomes(programs: Programs) -> N
         texts += ["1|."] * len(texts) * 3
         for document in seeded.sample(DOCUMENTS, 2):
             given = json.dumps([AT.timestamp(), document])
-            expected = [alone(programs, text, given) for text in texts]
-            found = together(programs, texts, given)
+            expected = [alone(programs, text, given, 20_000) for text in texts]
+            found = together(programs, texts, given, 20_000)
             if found is not None:
                 assert repr(found) == repr(expected)
                 compared += 1
     assert compared > 4
+
+
+@pytest.mark.parametrize(
+    ("text", "is_apart"),
+    [
+        ('.a.error == "error"', False),
+        ('.a != "?//" and .__loc__', False),
+        ('"\\(error)"', True),
+        (".a | error", True),
+        (". as [$x] ?// $x | $x", True),
+        ("$__loc__", True),
+        (".a |", True),
+    ],
+)
+def test_whose_words_say_more_than_data_is_not_joined(programs: Programs, text: str, is_apart: bool) -> None:
+    alone(programs, text, "[0, null]")
+    assert programs._is_apart(text) is is_apart
+
+
+def test_a_number_of_a_label_means_nothing_to_the_program_of_somebody_else() -> None:
+    for number in range(6):
+        text = f'first({{("_" + "_jq"): {number}}} | error), 5'
+        for place in range(4):
+            programs = Programs(2**26)  # labels are counted as long as a program lives
+            texts = ["1|."] * 8
+            texts.insert(place, text)
+            for one in texts[-2:]:
+                alone(programs, one, "[0, null]")
+            programs.compiled(text)
+            found = together(programs, texts, "[0, null]")
+            assert found
+            assert repr(found[place]) == repr(alone(Programs(2**26), text, "[0, null]")), (number, place)
+
+
+@pytest.mark.parametrize("text", ['error("a\\u0000b")', '"a\\u0000b" | error', '{} | .["\\u0000"] | error("\\u0000x")'])
+def test_no_reason_holds_what_no_database_takes(programs: Programs, text: str) -> None:
+    outcome = alone(programs, text, "[0, null]")
+    assert isinstance(outcome, Failed)
+    assert "\0" not in outcome.reason
 
 
 def test_what_is_too_much_together_is_not_joined(programs: Programs) -> None:
@@ -181,8 +223,9 @@ def test_what_is_too_much_together_is_not_joined(programs: Programs) -> None:
     for text in texts:
         alone(programs, text, "[0, null]")
     asked = json.dumps(texts).encode()
-    assert programs.together(asked, "[0, null]", 1000, 2000)
-    assert programs.together(asked, "[0, null]", 1000, 1500) == b""
+    assert programs.together(asked, "[0, null]", 2000)
+    assert programs.together(asked, "[0, null]", 1000) == b""
+    assert programs.together(asked, "[0, null]", 2000) == b"", "it would be evaluated twice, again and again"
 
 
 def test_only_what_has_compiled_alone_is_joined(programs: Programs) -> None:
@@ -202,6 +245,19 @@ def test_what_is_joined_counts_as_memory() -> None:
         # Some may have been forgotten by now.
         assert together(programs, texts, "[0, null]") in (None, [Value(number + place) for place in range(3)])
         assert programs.size <= 2**19
+
+
+@pytest.mark.skipif(not jq_process._address_space(), reason="nobody tells how much memory there is")
+def test_what_is_joined_takes_no_more_than_is_counted() -> None:
+    programs = Programs(2**40)
+    texts = [f"..|..|..|..|..|{number}" for number in range(100)]
+    for one in texts:
+        alone(programs, one, "[0, null]")
+    small, counted = jq_process._address_space(), programs.size
+    for _ in range(30):
+        texts.append(texts.pop(0))
+        assert together(programs, texts, "[0, null]", 10**6)
+    assert jq_process._address_space() - small <= (programs.size - counted) * 1.25
 
 
 @pytest.fixture
@@ -301,6 +357,29 @@ def test_habits_are_forgotten_where_there_are_too_many() -> None:
     assert habits._size <= 8 * 2**20
     assert habits.joined(("x" * 2**20, "19"))
     assert habits.joined(("999", ".")) is None
+
+
+def test_what_is_asked_all_the_time_is_not_forgotten() -> None:
+    habits, often = Habits(), ("1", "2")
+    for _ in range(TRIED):
+        habits.went_well(often)
+    for number in range(1000):
+        assert habits.joined(often), number
+        habits.went_well((f"{number}", "."))
+
+
+def test_what_is_kept_for_habits_counts() -> None:
+    habits = Habits()
+    for number in range(20):
+        programs = ("\U0001f600" * 2**18, f"{number}")
+        for _ in range(TRIED):
+            habits.went_well(programs)
+        assert habits.joined(programs)
+    habits.went_wrong(programs)
+    habits.went_well(("1", "2"))
+    kept = sum(len(habit.texts or b"") + sum(map(len, texts)) for texts, habit in habits._habits.items())
+    assert habits._size == kept
+    assert kept <= 8 * 2**20
 
 
 def test_one_program_alone_is_no_habit() -> None:

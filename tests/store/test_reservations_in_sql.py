@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import backends
 from backends._accounts import GitHubAccount
-from domain.runs import Report
+from domain.runs import Report, Run
 from store import actions, runs
 from store.database import Database
 from store.reservations import SqlReservations
@@ -38,6 +38,26 @@ async def test_what_another_run_has_said_of_itself_is_its_own(database: Database
     reservations = SqlReservations(database)
     assert not await reservations.reserve("gh_1_2_3", "r_fedcba9876543210")
     assert await reservations.reserve("gh_1_2_3", run.id)
+
+
+async def test_numbers_of_other_backends_are_others_numbers(database: Database, at: datetime) -> None:
+    def made(run_id: str, backend: str) -> Run:
+        return make_run(id=run_id, created_at=at, payload={"type": backend})
+
+    jenkins, first, second = (
+        made(f"r_{number:016}", backend) for number, backend in enumerate(("WEBHOOK", "GITLAB", "GITLAB"))
+    )
+    action = make_action()
+    async with database.write() as session:
+        await actions.create(session, action, origin="API")
+        for run in (jenkins, first, second):
+            await runs.create(session, run, action_id=action.id, request=None)
+        report = Report(external_run_id="61")
+        await runs.change(session, jenkins.id, lambda now: now.reported(report, at=at, by="x"), origin="API")
+    reservations = SqlReservations(database)
+    assert await reservations.reserve("61", first.id)
+    assert not await reservations.reserve("61", second.id)
+    assert await reservations.reserve("61", jenkins.id)
 
 
 async def test_what_has_begun_begins_once_until_it_is_undone(database: Database, at: datetime) -> None:

@@ -262,6 +262,25 @@ async def test_a_circuit_opens_lets_one_try_and_closes(database: Database, at: d
         assert await circuits.find(session, wanted.circuit) == circuits.UNSUSPECTED
 
 
+async def test_who_goes_elsewhere_lets_another_one_try(database: Database, at: datetime) -> None:
+    """A secret of its address was changed after the worker died that had the turn."""
+    failing, first, second = await made(database, 3)
+    wanted, elsewhere = Wanted(backend=CI, breaker=BREAKER), Wanted(backend="https://other", breaker=BREAKER)
+    for _ in range(2):
+        async with database.write() as session:
+            await turns.heard_of(session, failing.id, wanted, worked=False, at=at)
+    opened = at + BREAKER.open
+    assert not (await take(database, first, wanted, at)).granted
+    assert not (await take(database, second, wanted, at)).granted
+    assert (await take(database, first, wanted, opened)).granted
+    await called(database, opened)
+    assert not (await take(database, second, wanted, opened)).granted
+    assert await called(database, opened) == []
+    assert (await take(database, first, elsewhere, opened)).granted
+    assert await called(database, opened) == [second.id]
+    assert (await take(database, second, wanted, opened)).granted
+
+
 @dataclass
 class Bench:
     """Runs that come and go, and what has been seen of them."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,12 +12,15 @@ from temporalio.testing import WorkflowEnvironment
 
 from domain.jq import Evaluator
 from store import runs
-from tests.support.azure_devops import SECRET, TOKEN, FakeAzureDevOps, Webhook, azure_devops, fault
+from tests.support.azure_devops import SECRET, SIGN_IN, TOKEN, FakeAzureDevOps, Webhook, azure_devops, fault
+from tests.support.listening import Said
 from tests.support.product import Product, running
 
 Json = dict[str, Any]
 PATH = "/v1/integrations/azure-devops/webhook"
 KEY = "the secret of the service connection"
+OURS = "Error triggering pipeline: "
+HUGE = b'{"message":"' + b"x" * (2 * 1024 * 1024) + b'"}'
 
 
 @pytest.fixture
@@ -109,9 +113,70 @@ async def test_a_pipeline_that_reports_its_build_is_looked_up(product: Product, 
     assert (ended["status"], ended["summary"]) == ("SUCCESS", "half way")
 
 
-async def test_what_azure_devops_refuses_ends_the_run(product: Product, azure: FakeAzureDevOps) -> None:
-    azure.scripted.append(fault(f"No web hook found, said who knows {KEY}"))
+@pytest.mark.parametrize(
+    ("said", "summary"),
+    [
+        (fault(f"No web hook found, said who knows {KEY}"), "No web hook found, said who knows ********"),
+        (fault("The resource cannot be found.", 404), "The resource cannot be found."),
+        (Said(401, SIGN_IN), "Azure DevOps wants somebody to sign in (status code 401)"),
+        (Said(203, SIGN_IN), "Azure DevOps wants somebody to sign in (status code 203)"),
+        (Said(302, b"", {"Location": "https://example.test"}), "Azure DevOps wants somebody to sign in"),
+        (Said(503, b"<html>Our services are not available</html>"), "status code 503"),
+        (Said(500, HUGE), "status code 500"),
+        (Said(raw=b"HTTP/1.1 20"), "the connection was cut before the answer was complete"),
+        (Said(raw=b"", pause=3), "no answer within 1 s"),
+        (Said(raw=b"SMTP ready\r\n\r\n"), "the answer is not valid HTTP"),
+    ],
+)
+async def test_what_azure_devops_refuses_ends_the_run(
+    product: Product, azure: FakeAzureDevOps, said: Said, summary: str
+) -> None:
+    azure.scripted.append(said)
+    ended = await product.until((await triggered(product))["id"])
+    assert (ended["status"], ended["summary"][: len(OURS + summary)]) == ("FAILURE", OURS + summary)
+    assert len(azure.asked) == 1
+
+
+async def test_an_answer_that_breaks_off_was_a_yes(product: Product, azure: FakeAzureDevOps) -> None:
+    azure.scripted.append(Said(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"))
     run = await triggered(product)
-    ended = await product.until(run["id"])
+    await started(product, run)
+    assert (await product.get(run["id"]))["status"] == "IN_PROGRESS"
+
+
+async def test_limits_are_waited_for(product: Product, azure: FakeAzureDevOps) -> None:
+    azure.scripted += [fault("Slow down", 429, Retry_After="1"), Said(503, b"", {"Retry-After": "1"})]
+    await started(product, await triggered(product))
+    assert (len(azure.asked), len(azure.builds)) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("url", "more", "summary"),
+    [
+        ("https://ado.invalid", {}, "ado.invalid has no address"),
+        ("http://127.0.0.1:{nobody}", {}, "Connection refused"),
+        ("https://127.0.0.1:{plain}", {}, "TLS failed"),
+        ("http://127.0.0.1:{nobody}", {"allow_private_destinations": "false"}, "127.0.0.1 leads to a private address"),
+    ],
+)
+async def test_an_azure_devops_that_cannot_be_reached_fails_the_run(
+    clock: WorkflowEnvironment,
+    evaluate: Evaluator,
+    sqlite_url: str,
+    azure: FakeAzureDevOps,
+    url: str,
+    more: dict[str, str],
+    summary: str,
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        settings: dict[str, Any] = {
+            "webhook_timeout": "1",
+            "azure_devops_url": url.format(nobody=taken.getsockname()[1], plain=azure.port),
+            **more,
+        }
+        async with running(clock, evaluate, sqlite_url, webhook_attempts="2", **settings) as product:
+            ended = await product.until((await triggered(product))["id"])
     assert ended["status"] == "FAILURE"
-    assert ended["summary"] == "Error triggering pipeline: No web hook found, said who knows ********"
+    assert ended["summary"].startswith(OURS + summary), ended["summary"]
+    assert azure.asked == []

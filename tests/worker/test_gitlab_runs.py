@@ -150,6 +150,23 @@ async def test_a_webhook_before_the_answer_ends_the_run(product: Product, lab: F
     assert (ended["status"], ended["externalRunId"]) == ("SUCCESS", "61")
 
 
+async def test_a_pipeline_that_names_a_run_before_its_turn_does_not_end_it(product: Product, lab: FakeGitLab) -> None:
+    alone = {"backend": {"budgets": [{"per": "ACTION", "concurrent": 1}]}}
+    method = {"type": "GITLAB", "groupName": "acme/platform", "projectName": "infra", "pipelineVariables": NAMED}
+    await product.action("alone", {"service": {"type": "string"}}, invocationMethod=method, interlock=alone)
+    await product.linked(await product.start("alone", {"service": "cart"}))
+    waits = await product.start("alone", {"service": "cart"})
+    async with asyncio.timeout(20):
+        while not str((await product.get(waits["id"])).get("statusLabel")).startswith("Waits for its turn"):
+            await asyncio.sleep(0.02)
+    pipeline = lab.begins(lab.pipelines[0].project, "main", {"RUN_ID": waits["id"]})
+    pipeline.status = "success"
+    body = json.dumps(lab.webhook(pipeline)).encode()
+    answer = await product.api.post(PATH, content=body, headers=signed(body))
+    assert answer.json() == {"ok": True, "ignored": "no run waits for this pipeline"}
+    assert (await product.get(waits["id"]))["status"] == "IN_PROGRESS"
+
+
 async def test_rate_limits_are_waited_for(product: Product, lab: FakeGitLab) -> None:
     lab.answers(START, *[throttled(0, Retry_After="1")] * 2)
     run = await product.linked(await started(product))

@@ -230,7 +230,12 @@ async def test_what_cannot_be_reached_waits_instead_of_failing(product: Product,
     started = [await product.start() for _ in range(3)]
     for run in started:
         await waits(product, run["id"])
-    await asyncio.sleep(2)
+    await asyncio.sleep(3.5)
+    assert (await queue(product, started[0]["id"]))["circuit"]["failures"] >= 4
+    for run in started:  # one of them has tried, again and again; that would fill tables if it was dead for weeks
+        assert len(await product.logs(run["id"])) == 1
+        timeline = (await product.api.get(f"/v1/actions/runs/{run['id']}/timeline")).json()["timeline"]
+        assert sum(entry["kind"] == "ATTEMPT" for entry in timeline) <= 2
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -9,6 +9,7 @@ from temporalio.client import WorkflowHandle
 
 from domain.runs import RunStatus
 from tests.workflows.conftest import Bench
+from workflows import calls
 
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
@@ -89,3 +90,35 @@ async def test_a_look_costs_few_events(bench: Bench) -> None:
     handle = await bench.start()
     await handle.result()
     assert len((await handle.fetch_history()).events) <= 11 * 11
+
+
+async def test_however_often_it_looks_its_history_stays_short(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Temporal terminates a workflow whose history is too long, and a backend may be dead for weeks."""
+    monkeypatch.setattr(calls, "LONG_HISTORY", 60)
+    bench.row.outcome, bench.row.lines = None, 30 * [MINUTE]
+    first = await bench.start(waits_for_approval=True, approval_time_limit=DAY, run_time_limit=DAY)
+    await first.signal("decide", {"by": "ada@example.com", "status": "APPROVE"})
+    assert await first.result() is RunStatus.FAILURE
+    assert bench.row.asked["invoke_backend"] == 31
+    handle = bench.client.get_workflow_handle(first.id)
+    assert await took(handle) > DAY  # its time limit counts from its turn
+    history = await handle.fetch_history()
+    begun = history.events[0].workflow_execution_started_event_attributes
+    assert begun.first_execution_run_id != begun.original_execution_run_id
+    assert len(history.events) < 120
+    ids = {event.activity_task_scheduled_event_attributes.activity_id for event in history.events} - {""}
+    assert not any(map(str.isdigit, ids))  # attempts are counted by the ids, which must not begin anew
+
+
+async def test_it_can_be_stopped_in_a_later_history(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "LONG_HISTORY", 20)
+    bench.row.lines = 100 * [DAY]
+    first = await bench.start()
+    for times in range(1, 8):
+        await looked(bench, times)
+        await first.signal("wake")
+    await looked(bench, 8)
+    handle = bench.client.get_workflow_handle(first.id)
+    await handle.signal("cancel", {"by": "ada@example.com"})
+    assert await first.result() is RunStatus.FAILURE
+    assert bench.row.words == [("cancel", {"by": "ada@example.com"})]
