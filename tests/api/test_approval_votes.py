@@ -25,7 +25,7 @@ from store.tables import ChangeRow
 from tests.api.answers import granted
 from tests.support.product import Product, running
 
-VOTES = int(os.environ.get("INTERLOCK_VOTES", "300"))
+VOTES = int(os.environ.get("INTERLOCK_VOTES", "200"))
 """How many votes; two thousand in the longer variant."""
 CLIENTS, EACH = 50, 2
 """Each client speaks for so many people, one after the other: the last begin after a quarter of all votes."""

@@ -69,6 +69,13 @@ class FakeBackend:
                 await asyncio.sleep(0.005)
         return self.calls[-1]
 
+    async def abandoned(self, within: float = 10) -> None:
+        """Return once everybody who called has hung up: all that the dead had sent is among the calls by then."""
+        assert self._server
+        async with asyncio.timeout(within):
+            while self._server.server_state.connections:
+                await asyncio.sleep(0.01)
+
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         call = Call(request.method, request.url.path, request.url.query, dict(request.headers), await request.body())

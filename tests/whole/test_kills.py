@@ -19,7 +19,8 @@ WORKING = {"worker", "dev"}
 
 def stack_with(victim: str, directory: Path) -> Stack:
     """The product in the shape in which the victim is one process."""
-    return Dev(directory) if victim == "dev" else Parts(directory)
+    how = {"webhook_timeout": "10"}  # after which, and ten seconds more, a worker that says nothing is given up
+    return Dev(directory, **how) if victim == "dev" else Parts(directory, **how)
 
 
 @pytest.mark.parametrize("victim", VICTIMS)
@@ -31,6 +32,8 @@ async def test_a_kill_just_after_the_202_loses_no_run(victim: str, tmp_path: Pat
                 group.create_task(observer.run(key=str(number)))
             await eventually("a run was accepted", observer.first)
             await stack.kill(victim)
+            if victim in WORKING:
+                await observer.backend.abandoned()
             delivered = {call.headers["idempotency-key"] for call in observer.backend.calls}
             await stack.start(victim)
         assert len(observer.promised) == 8
