@@ -106,14 +106,7 @@ class Deliveries:
             action = await actions.version(session, action_id, run.interlock.action_version)
         plaintexts = await self.secrets_of(action.template)
         known.update(plaintexts.values())
-        method = await self.method_of(run, action, plaintexts)
-
-        async def secret(name: str) -> str | None:
-            found = await resources.secret(name)
-            known.update({found} if found else ())
-            return found
-
-        return method, dataclasses.replace(resources, secret=secret)
+        return await self.method_of(run, action, plaintexts), telling(resources, known)
 
     async def message_of(self, run: Run, action: Action) -> Document:
         """The message that older receivers expect; empty if the run says what is sent.
@@ -125,3 +118,14 @@ class Deliveries:
         payload = run.payload or {}
         event = None if payload.keys() & _SAID else await self.event_of(run)
         return contexts.legacy_message(run, action, payload, event)
+
+
+def telling(resources: Resources, known: set[str]) -> Resources:
+    """The resources; each secret that a method asks for is added to those that are `known`."""
+
+    async def secret(name: str) -> str | None:
+        found = await resources.secret(name)
+        known.update({found} if found else ())
+        return found
+
+    return dataclasses.replace(resources, secret=secret)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar
 from urllib.parse import unquote
@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
 from activities.attempts import Watch
-from activities.deliveries import Deliveries
+from activities.deliveries import Deliveries, telling
 from activities.receipts import failed, redacted, settle, unexpected
 from activities.retrying import Retrying
 from activities.services import Services
@@ -37,6 +37,8 @@ from store.runs import Found
 from workflows.calls import Progress
 
 _HEARTBEAT_SECONDS = 3
+_TELLING = 8
+"""How many characters a path has at least that tells anything of a secret URL; shorter ones are everywhere."""
 _CHANGED = "What would be sent has changed since it was approved, and an earlier attempt may have been sent already"
 _Result = TypeVar("_Result")
 
@@ -110,7 +112,7 @@ class InvocationActivity:
             run = await self._released(run, payload, synchronous=method.synchronous())
             if run.status is not RunStatus.IN_PROGRESS:
                 return await self._record(run, Receipt())  # it has ended meanwhile
-            known |= set(_made_of(method) if plaintexts else ())
+            known |= set(_made_of(method, plaintexts.values()) if plaintexts else ())
             if write := method.writes():
                 return await self._upserted(run, write, lines)
             receipt = await self._sent(method, run, action, watch)
@@ -232,13 +234,8 @@ class InvocationActivity:
     async def _sent(self, method: InvocationMethod, run: Run, action: Action, watch: Watch) -> Receipt:
         """What came of it. The secrets that the method asks for are added to those that are known."""
         token = self._services.access_token(run.id, run.interlock.depth)
-
-        async def secret(name: str) -> str | None:
-            found = await self._services.resources.secret(name)
-            watch.known.update({found} if found else ())
-            return found
-
-        using = dataclasses.replace(self._services.resources, access_token=token, secret=secret, observe=watch)
+        using = telling(self._services.resources, watch.known)
+        using = dataclasses.replace(using, access_token=token, observe=watch)
         watch.message = message = await self._deliveries.message_of(run, action)
         watch.started_at = self._services.now()
         try:
@@ -288,12 +285,18 @@ def _too_early(run: Run) -> datetime | None:
     return starts_at if starts_at and starts_at > activity.info().scheduled_time else None
 
 
-def _made_of(method: InvocationMethod) -> Iterator[str]:
-    """What we make of a method ourselves, and a backend may echo: the credentials of its URL as a header."""
-    credentials = httpx.URL(method.destination() or "").userinfo
-    if credentials:
-        user, _, password = credentials.decode().partition(":")
+def _made_of(method: InvocationMethod, secrets: Collection[str]) -> Iterator[str]:
+    """What we make of a method ourselves, and a backend may echo.
+
+    That is the credentials of its URL as a header, and the path of a URL that is secret itself.
+    """
+    url = httpx.URL(method.destination() or "")
+    if url.userinfo:
+        user, _, password = url.userinfo.decode().partition(":")
         yield b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+    path = url.raw_path.decode()
+    if len(path) >= _TELLING and any(path in secret for secret in secrets):
+        yield path
 
 
 @contextlib.asynccontextmanager

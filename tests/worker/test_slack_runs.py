@@ -88,6 +88,7 @@ async def test_a_message_that_was_posted_ends_the_run(product: Product, slack: S
         (Said(400, b"invalid_payload"), "status code: 400"),
         (Said(403, b"action_prohibited"), "status code: 403"),
         (Said(404, b"no_service"), "status code: 404"),
+        (Said(404, f"Cannot POST {PATH}".encode()), "status code: 404"),
         (Said(410, b"channel_is_archived"), "status code: 410"),
         (Said(302, b"", {"Location": "https://example.test"}), "status code: 302"),
         (Said(500, b"rollup_error"), "status code: 500"),
