@@ -4,7 +4,7 @@ Only where each of them is, and when, is read of all; what they say is read of o
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -104,7 +104,7 @@ async def _changes(session: AsyncSession, run: Run) -> Iterable[_Place]:
     return places
 
 
-async def _attempts(session: AsyncSession, run_id: str) -> Iterator[_Place]:
+async def _attempts(session: AsyncSession, run_id: str) -> Iterable[_Place]:
     found = await session.exec(  # type: ignore[call-overload]
         sa.select(
             _ATTEMPTS.sequence,
@@ -123,23 +123,19 @@ async def _attempts(session: AsyncSession, run_id: str) -> Iterator[_Place]:
         if one.activity is not None:
             covered[one.activity].update(range(one.first_try, one.last_try + 1))
     numbers: dict[str, int] = defaultdict(int)
-
-    def placed() -> Iterator[_Place]:
-        for one in known:
-            if one.activity is not None:
-                tries = covered[one.activity]
-                for lost in range(1, one.first_try):
-                    if lost not in tries:
-                        tries.add(lost)
-                        numbers[one.kind] += 1
-                        number = numbers[one.kind]
-                        entry = Lost(at=one.started_at, by=PLATFORM, of=Kind(one.kind), number=number)
-                        yield _Place(at=one.started_at, rank=_Rank.LOST, sequence=entry.number, entry=entry)
+    places = []
+    for one in known:
+        tries = covered[one.activity] if one.activity is not None else set()
+        lost = set(range(1, one.first_try or 1)) - tries
+        tries |= lost
+        for _ in lost:
             numbers[one.kind] += 1
-            number = numbers[one.kind]
-            yield _Place(at=one.started_at, rank=_Rank.ATTEMPT, sequence=one.sequence, number=number, row=RunAttemptRow)
-
-    return placed()
+            entry = Lost(at=one.started_at, by=PLATFORM, of=Kind(one.kind), number=numbers[one.kind])
+            places.append(_Place(at=one.started_at, rank=_Rank.LOST, sequence=entry.number, entry=entry))
+        numbers[one.kind] += 1
+        attempt = {"sequence": one.sequence, "number": numbers[one.kind], "row": RunAttemptRow}
+        places.append(_Place(at=one.started_at, rank=_Rank.ATTEMPT, **attempt))
+    return places
 
 
 async def _log(session: AsyncSession, run_id: str) -> Iterable[_Place]:
