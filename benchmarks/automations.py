@@ -173,11 +173,14 @@ async def relays(number: int, rounds: int) -> None:
     compared, evaluated = listening("service", is_there.format(0)), listening("service", is_here, by_jq.format(0))
     elsewhere = [listening(f"other-{each}", is_there.format(each), number=each) for each in others]
     compare = [listening("service", is_there.format(each), number=each) for each in others]
+    both = f"{is_there} and ({by_jq})"
+    joined = [listening("service", both.format(each, each), number=each) for each in others]
     evaluate = [listening("service", is_here, by_jq.format(each), number=each) for each in others]
     measured = {
         "compared": [compared],
         "compared elsewhere": [compared, *elsewhere],
         "compared together": [compared, *compare],
+        "joined together": [listening("service", both.format(0, 0)), *joined],
         "evaluated": [evaluated],
         "evaluated beside": [evaluated, *compare],
     }
@@ -193,6 +196,11 @@ async def relays(number: int, rounds: int) -> None:
         f"  {MANY} automations, of which one listens to it", took["compared elsewhere"] / took["compared"], "times that"
     )
     say(f"  {MANY} that listen, each to another value", took["compared together"] / took["compared"], "times that")
+    say(
+        f"  {MANY} that listen, each to another value and more",
+        took["joined together"] / took["compared"],
+        "times that",
+    )
     say("asking one automation that jq has to evaluate", took["evaluated"], "us")
     say(f"  {MANY} that listen, one by jq, others by value", took["evaluated beside"] / took["evaluated"], "times that")
     say(f"  {MANY} that listen and jq has to evaluate each", median(together) / took["evaluated"], "times that")

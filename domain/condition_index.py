@@ -7,7 +7,8 @@ from typing import Generic, TypeAlias, TypeVar
 from pydantic import JsonValue
 
 from domain.documents import Document
-from domain.jq import Path, Value, demanded, led_to
+from domain.jq import Value
+from domain.jq_reading import Path, demands, led_to
 
 Item = TypeVar("Item")
 
@@ -52,24 +53,17 @@ class ConditionIndex(Generic[Item]):
         return [self._items[place] for place in sorted(set(found))]
 
 
-def _choices(condition: JsonValue) -> list[set[_Demand]]:
-    """What a condition demands of an event: something of each of these. Nothing, if nobody can tell.
-
-    Of `and` each expression that demands a value is one; of `or` all together, where every expression demands one.
-    """
+def _choices(condition: JsonValue) -> list[frozenset[_Demand]]:
+    """What a condition demands of an event: something of each of these. Nothing, if nobody can tell."""
     if not isinstance(condition, dict):
         return []
     expressions = condition.get("expressions")
-    demands = [_demand(one) for one in expressions] if isinstance(expressions, list) else []
-    known = [one for one in demands if one]
-    if condition.get("combinator", "and") == "and" or len(demands) == 1:
-        return [{one} for one in known]
-    return [set(known)] if known and len(known) == len(demands) else []
-
-
-def _demand(expression: JsonValue) -> _Demand | None:
-    found = demanded(expression) if isinstance(expression, str) else None
-    return (found[0], _wanted(found[1])) if found else None
+    if not isinstance(expressions, list):
+        return []
+    # What is no text has no place in a definition, and demands nothing.
+    programs = [one if isinstance(one, str) else "" for one in expressions]
+    every = condition.get("combinator", "and") == "and" or len(programs) == 1
+    return [frozenset((path, _wanted(value)) for path, value in some) for some in demands(programs, every=every)]
 
 
 def _wanted(value: Value) -> _Wanted:

@@ -25,7 +25,8 @@ from typing import Final, Self
 from pydantic import JsonValue
 
 from domain.errors import Unavailable
-from domain.jq import Failed, Nothing, Outcome, Overran, Oversized, Value, followed
+from domain.jq import Failed, Nothing, Outcome, Overran, Oversized, Value
+from domain.jq_reading import followed
 from runtime.jq_habits import Habits, encoded
 from runtime.settings import Settings
 

@@ -13,7 +13,8 @@ from domain.automations import judge
 from domain.condition_index import ConditionIndex
 from domain.documents import Document
 from domain.events import event_of
-from domain.jq import Evaluator, Failed, Nothing, Outcome, Value, followed
+from domain.jq import Evaluator, Failed, Nothing, Outcome, Value
+from domain.jq_reading import followed
 from tests.support.automations import ORGANIZATION, automation, entity, entity_change
 
 VALUES: list[JsonValue] = [None, True, False, 0, 1, -3, 1.0, 2**53, "a", "1", "é", [], ["a"], {}, {"y": "a"}]
@@ -33,6 +34,10 @@ expressions = st.one_of(
     st.sampled_from([".action != null", ".diff.after.properties.x != 1", ".diff.after.properties.x == .action"]),
     st.sampled_from([".diff.after.properties.x | not", "empty", "error", ".[", ".diff.after.properties.x == 1.0"]),
 )
+joined = st.builds(
+    lambda left, word, right: f"{left} {word} ({right})", expressions, st.sampled_from(["and", "or"]), expressions
+)
+expressions = st.one_of(expressions, joined)
 conditions = st.tuples(st.lists(expressions, max_size=3), st.sampled_from([None, "and", "or"]))
 
 
@@ -128,6 +133,10 @@ def test_by_the_value_that_fewest_demand() -> None:
         ([".p.none == null"], None, True),
         ([".p.x == true"], None, False),
         ([".p.yes == 1"], None, False),
+        ([".p.x == 2 and .p.y > 0"], None, False),
+        ([".p.x == 1 and .p.y > 0"], None, True),
+        ([".p.x == 2 or .p.yes == false"], None, False),
+        ([".p.x == 2 or .p.y > 0"], None, True),
     ],
 )
 def test_who_demands_nothing_of_the_event_is_always_asked(

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from domain.jq import Value, followed
+from domain.jq import Value
+from domain.jq_reading import demands, followed, led_to
 
 keys = st.sampled_from(["a", "b", "_c", "and", "null", "A1"])
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -55,6 +56,82 @@ wholes = st.recursive(
 def test_a_list_or_an_object_is_what_jq_finds_key_by_key(value: JsonValue) -> None:
     expect_the_same(".a.b", {"a": {"b": value}})
     expect_the_same(".a", {"a": {"b": value}, "b": value})
+
+
+def joined(parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    words = st.sampled_from([" and ", " or ", "and ", " or\n"])
+    several = st.lists(parts, min_size=2, max_size=3)
+    return st.one_of(
+        st.builds(lambda word, texts: word.join(texts), words, several),
+        st.builds(lambda left, word, right: f"{left}{word}({right})", parts, words, parts),
+        parts.map(lambda text: f"({text})"),
+    )
+
+
+comparisons = st.builds(
+    lambda left, operator, right: f"{left} {operator} {right} ", operands, st.sampled_from(["==", "!="]), operands
+)
+opaque = st.sampled_from(
+    ["(.a | not)", ".a | not", "empty", "error", ".a[]", ".a[]?", "(.b, .a)", ".a // .b", "any", ".a == .b // 1",
+     '"and"', "if .a then true else .b end", "(.a | length) > 1", '.["a"] == "or"', "{and: 1}.and", ".. == 1",
+     '"\\("a" and "b")"', ".a as $x | $x", "reduce .a as $x (0; 1) and .b", "def f: 1; f", "try error catch .",
+     "-1 == .a", ".a # and", ".and == .or", "@text", "[.a, .b | . and true]", ".a < 3", "(.a == 1", ".a ?// 1",
+     "1.and .a", ".a = 1", "[] or .b"]
+)  # fmt: skip
+logic = st.recursive(comparisons | paths | opaque, joined, max_leaves=6)
+
+
+@given(document=documents, program=logic)
+def test_what_is_joined_is_what_jq_says(document: JsonValue, program: str) -> None:
+    expect_the_same(program, document)
+
+
+@given(
+    document=st.dictionaries(st.sampled_from(["a", "b", "and", "or"]), st.sampled_from([None, True, False, 0, 1, "a"])),
+    program=logic,
+)
+def test_what_lacks_what_is_demanded_is_not_true(document: dict[str, JsonValue], program: str) -> None:
+    for some in demands([program], every=True):
+        if all(led_to(path, document) not in (value, None) for path, value in some):
+            try:
+                first = next(iter(jq.compile(program).input_value(document)), None)
+            except ValueError:
+                continue
+            assert first is not True
+
+
+@pytest.mark.parametrize(
+    ("program", "demanded"),
+    [
+        ('.a == "x" and .b', ["a"]),
+        ('.a == "x" and .b == "y"', ["a", "b"]),
+        ('(.a == "x") and (.b | test("y, or z"))', ["a"]),
+        ('((.a == "x") and .b > 3)', ["a"]),
+        ('.b > 3 and .a == "x" and (.c | not)', ["a"]),
+        ('.a == "x" or .b == "y"', ["ab"]),
+        ('.a == "x" or .b == "y" and .c == "z"', ["ab", "ac"]),
+        ('(.a == "x" or .b == "y") and .c == "z"', ["ab", "c"]),
+        ('.a == "x" or .b > 3', []),
+        ('.a == "x" and .b == "y" // .c', []),
+        ('.a == "x" and .b == "y" | not', []),
+        ('if .a == "x" and .b == "y" then false else true end', []),
+        ('.a == "x" and .b, true', []),
+        ('.a == "x" and .b # or true', []),
+        ('.a == "x" and "\\(.b)" == "y"', []),
+        (".a and .b", []),
+        (".a", ["a"]),
+        ('.a == "x" and .b == "y" and', ["a", "b"]),
+        ('(.a == "x") and .b == "y")', []),
+    ],
+)
+def test_what_a_program_demands(program: str, demanded: list[str]) -> None:
+    found = ["".join(sorted(path[0] for path, _ in some)) for some in demands([program], every=True)]
+    assert found == demanded
+
+
+def test_what_nests_deeply_or_is_long_is_left_to_jq() -> None:
+    assert followed(["(" * 60 + ".a" + ")" * 60, ".a and " * 200 + ".a"], {"a": 1}) == [None, None]
+    assert followed(["((.a and .b == 1))", ".a or .b"], {"a": 1, "b": 1}) == [Value(True), Value(True)]
 
 
 def expect_the_same(program: str, document: JsonValue) -> None:
@@ -180,8 +257,9 @@ def test_comparisons_of_plain_values_need_no_process(program: str, answer: bool)
         (".a.b = 1", 1),
         (".a.b === 1", 1),
         (".a.b > 0", 1),
-        ("(.a.b == 1)", 1),
-        (".a.b == 1 and true", 1),
+        ("(.a.b > 0)", 1),
+        (".a.b == 1 and (1 | not)", 1),
+        (".a.b == 1 and true | not", 1),
         (".a.b == " + " " * 1000 + "1", 1),
         ("", 1),
         ("now", 1),
