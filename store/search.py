@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, partial
 from typing import Any, Final, NamedTuple
@@ -17,27 +17,28 @@ from domain.derived import derived
 from domain.entities import Entity
 from domain.matching import Operands, looking_at
 from domain.meta_names import with_dollars
-from domain.people_entities import identifier_of
 from domain.query_parts import asks_caller, blueprints_of, is_about, leaves, properties_of
 from domain.rule_values import Comparison, PathMatch, Property, Query, Related, RelationEnd, Rule, ScorecardResult
 from domain.users import Caller
-from store import entities
 from store.catalog_tables import EntityRelationRow, ScorecardResultRow
 from store.columns import table
 from store.database import execute
 from store.definitions import current
 from store.derived import Completing
 from store.entities import Stored
+from store.search_around import Around, Names, rows_of
 from store.search_columns import Condition, among, unindexed
 from store.search_relations import Chains
 from store.search_sql import Compiler, Exact, Group, Node, Open, exact_parts, has_open, refuse_large
-from store.search_values import ENTITIES, Choice, choices
+from store.search_values import ENTITIES, Choice, choices, chosen, told_apart, united_ids
 
 AT_ONCE: Final = 500
 """How many rows are read at a time."""
 
+_SOME: Final = 10_000
+"""Up to how many entities are rather told by their ids than by what the query says of them."""
 _FEW: Final = 2_500
-"""Up to how many entities are rather read all and sorted than looked for one after another."""
+"""Up to how many are rather read all and sorted than looked for one after another."""
 _TRIED: Final = 4
 """How many parts of a query are tried for being so few."""
 _UNITED: Final = 100
@@ -65,10 +66,6 @@ class Place(NamedTuple):
     identifier: str
 
 
-_Names = dict[tuple[Reference, str], dict[str, str | None]]
-"""Titles by entity and relation, and then by identifier."""
-
-
 @dataclass(frozen=True)
 class Page:
     """Some of what a search finds, by blueprint and identifier."""
@@ -76,6 +73,15 @@ class Page:
     found: tuple[Stored, ...]
     next: Place | None
     """Where the next page begins; None if there is no more."""
+
+
+@dataclass(frozen=True)
+class _Few:
+    """Entities of which no other can be found."""
+
+    ids: Collection[str]
+    condition: Condition | None = None
+    """What is still to be asked of them; None: everything."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class Search:
     """Makes the node that leaves to the predicate what documents tell; None if that can spare nothing."""
     _blueprints: Collection[str] | None
     _by: Operands
-    _around: "_Around"
+    _around: Around
     _complete: Completing
     _wanted: Callable[[str], bool]
     _asks_scorecards: bool
@@ -100,22 +106,22 @@ class Search:
     async def page(self, session: AsyncSession, *, after: Place | None = None, limit: int = AT_ONCE) -> Page:
         """The first entities that it finds, or the first after a place."""
         few = await self._few(session)
-        if few is not None and not few:
+        if few is not None and not few.ids:
             return Page((), None)
-        if few is not None and len(few) <= limit + _READ and self._by_document is not None:
+        if few is not None and len(few.ids) <= limit + _READ and self._by_document is not None:
             # SQL would look up everything else that has a frequent value, to compare these few with it.
-            by_key = not self._walks and len(few) <= _IN_PLACE
+            by_key = not self._walks and len(few.ids) <= _IN_PLACE
             among_few = replace(self, _node=self._by_document(), _by_document=None, _by_key=by_key)
-            return await among_few._paged(session, after, limit, few)
+            return await among_few._paged(session, after, limit, _Few(few.ids))
         return await self._paged(session, after, limit, few)
 
-    async def _paged(self, session: AsyncSession, after: Place | None, limit: int, few: Collection[str] | None) -> Page:
+    async def _paged(self, session: AsyncSession, after: Place | None, limit: int, few: _Few | None) -> Page:
         found: list[Stored] = []
         here = after
         size = max(AT_ONCE, limit) if has_open(self._node) else limit
         while len(found) <= limit:
             statement = self.statement(after_place(here), size + 1, few)
-            rows = (await execute(session, statement, {})).all() if self._by_key else await _all(session, statement)
+            rows = (await execute(session, statement, {})).all() if self._by_key else await rows_of(session, statement)
             found += await self._confirmed(session, rows)
             if len(rows) <= size:
                 break
@@ -128,37 +134,83 @@ class Search:
     async def holds(self, session: AsyncSession, blueprint: str, identifier: str) -> bool:
         """Whether it finds this one entity."""
         named = sa.and_(ENTITIES.blueprint == blueprint, ENTITIES.identifier == identifier)
-        return bool(await self._confirmed(session, await _all(session, self.statement(named, 1))))
+        return bool(await self._confirmed(session, await rows_of(session, self.statement(named, 1, alone=True))))
 
-    async def _few(self, session: AsyncSession) -> Collection[str] | None:
+    async def _few(self, session: AsyncSession) -> _Few | None:
         """The ids of all that it finds, and of others, if they are known to be few.
 
         Then reading these and sorting them is quick, and looking through the whole blueprint in its order is not; of
         what is frequent the first come soon that way. Databases guess which is which, and often wrongly.
         """
-        for choice in self._choices:
-            asked: Any = sa.union_all(*choice) if len(choice) > 1 else choice[0]
-            rows = await _all(session, asked.limit(_FEW + 1))
-            if len(rows) <= _FEW:
-                return {row[0] for row in rows}
-        return None
+        rarest = await self._rarest(session)
+        if rarest is None:
+            return None
+        rows = await rows_of(session, united_ids(rarest).limit(_SOME + 1))
+        return await self._narrowed(session, rarest, {row[0] for row in rows}) if len(rows) <= _SOME else None
 
-    def statement(self, where: Condition, limit: int, few: Collection[str] | None = None) -> sa.Select[Any]:
-        """The rows that it may find, each with what is already known of it; `few` are ids if no other can be found."""
+    async def _rarest(self, session: AsyncSession) -> Choice | None:
+        """Of what is known to select all that it finds, what selects least."""
+        several = self._choices
+        if len(several) <= 1:
+            return several[0] if several else None
+        counts = (
+            sa.select(sa.func.count()).select_from(united_ids(one).limit(_SOME + 1).subquery()) for one in several
+        )
+        [numbers] = await rows_of(session, sa.select(*(one.scalar_subquery() for one in counts)))
+        return several[min(range(len(several)), key=numbers.__getitem__)]
+
+    async def _narrowed(self, session: AsyncSession, by: Choice, ids: Collection[str]) -> _Few:
+        """Fewer, where other rules demand something of the ids as well: asked one after another.
+
+        Joined in one statement, a database that guesses wrongly compares each of these with each of those.
+        """
+        if len(ids) <= _READ:  # they are rather read
+            return _Few(ids)
+        demanded, others = self._told_apart
+        left = [choice for choice in demanded if choice != by]
+        for choice in left[:_TRIED]:
+            if ids:
+                ids = {row[0] for row in await rows_of(session, united_ids(choice, of=ids))}
+        if len(left) > _TRIED or by not in demanded:
+            return _Few(ids)
+        return _Few(ids, sa.and_(sa.true(), *others))
+
+    def statement(
+        self, where: Condition, limit: int, few: _Few | None = None, *, alone: bool = False
+    ) -> sa.Select[Any]:
+        """The rows that it may find, each with what is already known of it; `alone`: there can be only one."""
         known = [part.condition.label(f"known_{number}") for number, part in enumerate(self._parts)]
         found: sa.Select[Any] = sa.select(ENTITIES.id, ENTITIES.document, *known)
+        condition = self._condition if alone else self._separately
+        if few is not None and few.condition is not None:
+            condition = few.condition
+        is_read = few is not None and len(few.ids) <= _FEW
         if few is not None:
-            where = sa.and_(among(ENTITIES.id, few), where)
+            where = sa.and_(among(ENTITIES.id if is_read else unindexed(ENTITIES.id), few.ids), where)
         if self._blueprints is not None:
-            where = sa.and_(among(_BLUEPRINT if few is None else unindexed(_BLUEPRINT), self._blueprints), where)
+            where = sa.and_(among(unindexed(_BLUEPRINT) if is_read else _BLUEPRINT, self._blueprints), where)
         order: Sequence[sa.ColumnElement[Any]] = (ENTITIES.blueprint, ENTITIES.identifier)
-        if few is not None:  # they are sorted; SQLite would rather walk through the blueprint, which is in order
+        if is_read:  # they are sorted; SQLite would rather walk through the blueprint, which is in order
             order = [unindexed(column) for column in order]
-        return found.where(self._condition, where).order_by(*order).limit(limit)
+        return found.where(condition, where).order_by(*order).limit(limit)
 
     @cached_property
     def _condition(self) -> Condition:
         return self._node.condition
+
+    @cached_property
+    def _told_apart(self) -> tuple[Sequence[Choice], Sequence[Condition]]:
+        return told_apart(self._condition)
+
+    @cached_property
+    def _separately(self) -> Condition:
+        """The condition, so that each choice is looked up once, and not for every entity that another one selects.
+
+        PostgreSQL would join them, in an order that depends on its guess of how many rows each has. It guesses that
+        what a property has does not depend on which property it is.
+        """
+        demanded, others = self._told_apart
+        return sa.and_(sa.true(), *(chosen(*choice).is_(sa.true()) for choice in demanded), *others)
 
     @property
     def _choices(self) -> Sequence[Choice]:
@@ -194,13 +246,13 @@ class Search:
         results: dict[str, dict[str, JsonValue]] = {}
         asked = sa.select(_RESULTS.entity_id, _RESULTS.scorecard, _RESULTS.document)
         among_these = among(_RESULTS.entity_id, [row.id for row in rows])
-        for row_id, scorecard, document in await _all(session, asked.where(among_these)):
+        for row_id, scorecard, document in await rows_of(session, asked.where(among_these)):
             results.setdefault(row_id, {})[scorecard] = document
         return [replace(one, scorecards=results.get(row.id, {})) for one, row in zip(whole, rows, strict=True)]
 
-    async def _named(self, session: AsyncSession, rows: Sequence[Stored]) -> _Names:
+    async def _named(self, session: AsyncSession, rows: Sequence[Stored]) -> Names:
         """The titles at the ends of the relations of these entities, if the query asks for any."""
-        found: _Names = {}
+        found: Names = {}
         if not self._asks_titles or not rows:
             return found
         of = {row.id: Reference(row.entity.blueprint, row.entity.identifier) for row in rows}
@@ -208,7 +260,7 @@ class Search:
         asked = sa.select(_ARROWS.source_id, _ARROWS.relation, _ARROWS.target, ENTITIES.title).where(
             leads, among(_ARROWS.source_id, list(of))
         )
-        for row_id, relation, identifier, title in await _all(session, asked):
+        for row_id, relation, identifier, title in await rows_of(session, asked):
             found.setdefault((of[row_id], relation), {})[identifier] = title
         return found
 
@@ -236,9 +288,9 @@ async def prepared(
     declared = {name for one in asked.values() for name in (*one.properties, *derived(one))}
     query = with_dollars(query, declared)
     wanted_names, rules = properties_of(query), leaves(query)
-    around = _Around()
+    around = Around()
     if any(map(asks_caller, rules)):
-        around = await _Around.of(session, caller, complete, wanted_names)
+        around = await Around.of(session, caller, complete, wanted_names)
     by = Operands(at, caller, around)
     compiler = Compiler(definitions, asked, by, Chains(known, by))
     read = replace(compiler, chains=Chains(known, by), by_document=True)
@@ -271,46 +323,6 @@ def _is_short(rule: Rule) -> bool:
     return False
 
 
-@dataclass(frozen=True)
-class _Around:
-    """What the predicate asks beyond one entity. Chains of relations are SQL's, so nobody follows them here."""
-
-    me: candidates.Entity | None = None
-    mine: Sequence[candidates.Entity] = ()
-    names: _Names = field(default_factory=dict)
-
-    @classmethod
-    async def of(
-        cls, session: AsyncSession, caller: Caller, complete: Completing, wanted: Callable[[str], bool]
-    ) -> "_Around":
-        """The caller's own entity and those of the caller's teams, as far as there are such."""
-        if caller.user is None:
-            return cls()
-        me = await entities.find(session, "_user", identifier_of(caller.user.email))
-        names = [str(identifier_of(name)) for name in caller.user.teams]
-        named = sa.and_(ENTITIES.blueprint == "_team", among(ENTITIES.identifier, names))
-        rows = await _all(session, sa.select(ENTITIES.document).where(named))
-        teams = {str(entity.identifier): entity for entity in (Entity.model_validate(row[0]) for row in rows)}
-        mine = [teams[name] for name in names if name in teams]
-        whole = await complete(session, [*([me.entity] if me else []), *mine], wanted=wanted)
-        return cls(whole[0], whole[1:]) if me else cls(None, whole)
-
-    def targets(self, of: Reference, *, relation: str | None = None, required: bool | None = None) -> Sequence[Any]:
-        return ()
-
-    def sources(self, of: Reference, *, relation: str | None = None, required: bool | None = None) -> Sequence[Any]:
-        return ()
-
-    def titles(self, of: Reference, relation: str) -> Mapping[str, str | None]:
-        return self.names.get((of, relation), {})
-
-    def user(self, caller: Caller) -> candidates.Entity | None:
-        return self.me
-
-    def teams(self, caller: Caller) -> Sequence[candidates.Entity]:
-        return self.mine
-
-
 def _truth(node: Node, known: Mapping[int, bool], holds: Callable[[Rule], bool] | None = None) -> bool | None:
     """Whether the node holds; None if that takes the predicate, and it is not there."""
     match node:
@@ -327,11 +339,6 @@ def _truth(node: Node, known: Mapping[int, bool], holds: Callable[[Rule], bool] 
                     return decisive
                 open_parts |= truth is None
             return None if open_parts else not decisive
-
-
-async def _all(session: AsyncSession, statement: sa.Select[Any]) -> Sequence[Any]:
-    rows: Sequence[Any] = (await session.exec(statement)).all()  # type: ignore[call-overload]
-    return rows
 
 
 def after_place(place: Place | None) -> Condition:

@@ -60,6 +60,26 @@ def choices(condition: Any) -> list[Choice]:
     return []
 
 
+def told_apart(condition: Any) -> tuple[list[Choice], list[Condition]]:
+    """Choices that the condition demands of an entity's id, all of them, and what it demands besides."""
+    match condition:
+        case sa.BinaryExpression(operator=operators.in_op) if one := _selects(condition):
+            return [one], []
+        case sa.BooleanClauseList(operator=operator.and_, clauses=parts):
+            each = [told_apart(part) for part in parts]
+            return [one for found, _ in each for one in found], [one for _, others in each for one in others]
+        case sa.Grouping(element=element):
+            return told_apart(element)
+    return [], [condition]
+
+
+def united_ids(choice: Choice, *, of: Collection[str] | None = None) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+    """The ids that the choice selects, of all or of these."""
+    if of is not None:
+        choice = tuple(select.where(among(next(iter(select.selected_columns)), of)) for select in choice)
+    return sa.union_all(*choice) if len(choice) > 1 else choice[0]
+
+
 def united(conditions: Sequence[Condition], combinator: str) -> list[Condition]:
     """As few conditions that say the same: many choices are looked up together, instead of each for every entity."""
     if len(conditions) <= _SEPARATE:

@@ -254,11 +254,15 @@ async def test_what_is_frequent_is_found_like_what_is_rare(
         {"combinator": "or", "rules": [{"property": name, "operator": "=", "value": "a"} for name in ("s", "t")]},
         {"operator": "relatedTo", "blueprint": "b", "value": "b1"},
     ]
-    queries = [group(*some) for some in ([one] for one in rules)] + [group(*rules[:3])]
-    for most in (0, 1, 5, 1_000):
-        monkeypatch.setattr(search, "_FEW", most)
+    several: list[list[JsonValue]] = [rules[:3], rules[1:3], rules[2:4], rules[1:], [rules[4], rules[2]]]
+    queries = [group(*some) for some in (*([one] for one in rules), *several)]
+    limits = [(0, 0, 100, 4), (1, 1, 100, 4), (5, 2, 0, 4), (9, 9, 0, 4), (1_000, 0, 0, 4), (1_000, 0, 0, 1)]
+    for some, few, read, tried in (*limits, (1_000, 1_000, 0, 4), (1_000, 1_000, 100, 4)):
+        for name, value in {"_SOME": some, "_FEW": few, "_READ": read, "_TRIED": tried}.items():
+            monkeypatch.setattr(search, name, value)
         for written in queries:
-            assert sorted(await found(database, small, written)) == sorted(expected(small, written)), (most, written)
+            got = await found(database, small, written)
+            assert sorted(got) == sorted(expected(small, written)), (some, few, read, tried, written)
 
 
 async def test_entities_that_were_there_before_are_found_after_the_migration(
