@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from backends._exchanges import Exchange, HttpExchange, KafkaExchange
-from backends.base import Receipt
+from backends.base import Receipt, Unconfirmed
 from domain.attempts import Answered, Attempt, Exchanged, Kind, Outcome, SentMessage, SentRequest
 from domain.documents import Document, canonical
 from domain.errors import BackendBusy, BackendUnavailable, InterlockError
@@ -22,6 +22,7 @@ _AHEAD = 32 * 1024
 """How much is looked at for secrets: more than is kept, so that it has none that begin in it."""
 _MOST = 20
 """How many exchanges of one attempt are kept: the first and the last ones."""
+_ACCEPTED = range(200, 300)
 _SHORTEST = 4
 """A shorter credential is everywhere by chance."""
 _PRIVATE = ("entity", "event")
@@ -103,10 +104,21 @@ class Watch:
                 return Outcome.BUSY
             case BackendUnavailable():
                 return Outcome.UNREACHABLE
+            case Unconfirmed():
+                return Outcome.ANSWER_LOST
+            case None if self.kind is not Kind.INVOKE:
+                return Outcome.ACCEPTED
+            case None if receipt is not None and receipt.status is RunStatus.FAILURE:
+                return Outcome.REFUSED
             case None:
-                failed = receipt is not None and receipt.status is RunStatus.FAILURE
-                return Outcome.REFUSED if failed and self.kind is Kind.INVOKE else Outcome.ACCEPTED
+                return Outcome.ANSWER_LOST if self._lost(receipt) else Outcome.ACCEPTED
         return Outcome.ANSWER_LOST if self.last and self.last.unknown else Outcome.REFUSED
+
+    def _lost(self, receipt: Receipt | None) -> bool:
+        """Whether the run goes on although nobody has said yes: what may have come of it is looked for."""
+        if receipt is None or receipt.status is not None or not isinstance(self.last, HttpExchange):
+            return False
+        return self.last.status not in _ACCEPTED
 
     def ended(self, outcome: Outcome, said: str | None, *, at: datetime, again_at: datetime | None = None) -> Attempt:
         """The attempt as it may be kept: no secret is in it."""

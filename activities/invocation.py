@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 from urllib.parse import unquote
 
@@ -23,7 +23,7 @@ from activities.services import Services
 from activities.turns import Turns
 from activities.upserts import upsert
 from backends import parse_rendered
-from backends.base import Delivery, EntityWrite, InvocationMethod, Receipt
+from backends.base import Delivery, EntityWrite, InvocationMethod, Receipt, Unconfirmed
 from domain import contexts
 from domain.actions import Action
 from domain.attempts import Attempt, Kind, Outcome, Try
@@ -37,6 +37,8 @@ from store.runs import Found
 from workflows.calls import Progress
 
 _HEARTBEAT_SECONDS = 3
+_LATER = timedelta(seconds=15)
+"""When to ask about what somebody has said to have come of a call that was not confirmed."""
 _TELLING = 8
 """How many characters a path has at least that tells anything of a secret URL; shorter ones are everywhere."""
 _CHANGED = "What would be sent has changed since it was approved, and an earlier attempt may have been sent already"
@@ -242,10 +244,26 @@ class InvocationActivity:
             return await method.invoke(
                 Delivery(run_id=run.id, legacy_message=message, action=run.action.identifier), using
             )
+        except Unconfirmed as fault:
+            if receipt := await self._evident(method, run, fault):
+                return receipt
+            raise
         except InterlockError:
             raise
         except Exception as fault:
             return unexpected(fault, run.id)  # something may have been sent, so it is not repeated
+
+    async def _evident(self, method: InvocationMethod, run: Run, fault: Unconfirmed) -> Receipt | None:
+        """What follows if somebody has said by now what has come of a call that was not confirmed; else None.
+
+        The answer of a synchronous backend is the only thing that tells how its run ended.
+        """
+        now = await self._until_sql_answers(lambda session: runs.get(session, run.id))
+        if now.external_run_id is None or now.interlock.synchronous:
+            return None
+        asks = type(method).look_up is not InvocationMethod.look_up
+        line = f"The backend did not confirm it, but {now.external_run_id} is known to have come of it: {fault}"
+        return Receipt(look_up_after=_LATER if asks else None, log=(line,))
 
     async def _record(
         self, run: Run, receipt: Receipt, *, lines: Sequence[str] = (), made: Attempt | None = None

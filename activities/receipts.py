@@ -67,16 +67,11 @@ async def settle(
             return current.changed(at=at, by=PLATFORM, **said)
         return current.moved(receipt.status, at=at, by=PLATFORM, **said)
 
-    _, after = await runs.change(session, run.id, move, origin="API", by_driver=by_driver, delivered=left)
-    if after.status is RunStatus.IN_PROGRESS and (receipt.claim or receipt.look_up_after is not None):
-        await claims.wait(
-            session,
-            run.id,
-            queue=queue(_type(after.payload), receipt.claim) if receipt.claim else None,
-            look_up_at=at + receipt.look_up_after if receipt.look_up_after is not None else None,
-            at=at,
-        )
-    elif left and after.status.is_terminal:
+    waits_in = queue(_type(run.payload), receipt.claim) if receipt.claim else None
+    look_up_at = at + receipt.look_up_after if receipt.look_up_after is not None else None
+    waits = claims.awaited(queue=waits_in, look_up_at=look_up_at, at=at) if waits_in or look_up_at else None
+    _, after = await runs.change(session, run.id, move, origin="API", by_driver=by_driver, delivered=left, waits=waits)
+    if left and after.status.is_terminal:
         await claims.handed_over(session, run.id, receipt.external_run_id, at=at)  # to be stopped, if anybody wants to
     for line in (*lines, *receipt.log):
         await runs.log(session, run.id, line, by=PLATFORM, at=at)

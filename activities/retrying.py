@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from activities.attempts import Watch
-from backends.base import Receipt
+from backends.base import Receipt, Unconfirmed
 from domain.actions import Definition
-from domain.backend_rules import LONGEST_PAUSE, Retry
+from domain.backend_rules import LONGEST_PAUSE, BackendRules, Retry
 from domain.errors import BackendBusy, BackendRefused, BackendUnavailable, InterlockError, InvalidRequest
 from domain.runs import RunStatus
 from store.attempts import Before
@@ -30,8 +30,10 @@ class Retrying:
         """How long to wait before it is tried again; None: what came of it is final."""
         if isinstance(fault, BackendBusy):
             return fault.retry_after if self.before.refusals + 1 < _MOST_REFUSALS else None
+        if isinstance(fault, Unconfirmed):
+            return None  # it may have worked, whatever the answer was
         rules, failures = self._rules(), self.before.failures + 1
-        if failures >= (rules.attempts or self.usual):
+        if rules.attempts is not None and failures >= rules.attempts:
             return None
         if isinstance(fault, BackendUnavailable):
             return rules.pause(failures)
@@ -44,6 +46,7 @@ class Retrying:
 
     def _rules(self) -> Retry:
         try:
-            return self.definition().backend_rules.retry or Retry()
+            rules = self.definition().backend_rules
         except InvalidRequest:  # it was stored by a version that knew other ones
-            return Retry()
+            rules = BackendRules()
+        return rules.retrying(self.usual)

@@ -24,7 +24,7 @@ from domain.models import Written
 from domain.runs import RunStatus, Source
 from domain.users import Caller as CallerValue
 from store import actions, approvals, delegations, users
-from store.deciders import judged
+from store.deciders import as_of_now, judged
 from store.runs import Found
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["approvals"])
@@ -65,6 +65,8 @@ async def get_approval(run_id: str, caller: Caller, services: Services, now: Now
         request, fault = await fingerprints(services).shown(run, action)
     async with services.database.read() as session:
         said = await approvals.decisions(session, run_id)
+        if run.status is RunStatus.WAITING_FOR_APPROVAL:
+            said = await as_of_now(session, policies(services), run_id, said, at=now)
         names = {user.id: user.email for user in await users.everybody(session)}
     response.headers["ETag"] = f'"{approved}"'
     shown = approval_views.view(run, said, names, request=request, request_hash=approved, fault=fault)

@@ -24,7 +24,7 @@ from domain.runs import Source
 from domain.users import Caller as CallerValue
 from domain.users import User
 from runtime.simulation import Past, Simulator
-from store import actions, audit, events, replays, users
+from store import actions, audit, events, listeners, replays, timer_names, users
 from store import explanations as known
 from store.run_visibility import Viewer
 
@@ -124,6 +124,7 @@ async def explain(event_id: str, caller: Caller, services: Services) -> dict[str
         settled = {fate.action_id for fate in fates if not fate.replay}
         others = [one for one in await known.listeners_of(session, change) if one.action.id not in settled]
         pending = await known.pending_for(session, event_id)
+        change = await timer_names.by_any_name(session, await listeners.current(session), change)
     fates = [fate for fate in fates if _may_see(fate.action_id, fate.restricted, fate.created_by, caller, viewer)]
     others = [one for one in others if _may_see(one.action.id, one.restricted, None, caller, viewer)]
     versions = [fate.action for fate in fates if fate.ran or fate.paused is None]
@@ -170,12 +171,14 @@ def _event(action: Action) -> Document:
 
 async def _past(session: AsyncSession, changes: Sequence[Document], *, organization: str) -> list[Past]:
     actors: dict[str, User | None] = {}
+    listening = await listeners.current(session)
     past = []
     for change in changes:
         by = str(change["by"])
         if by not in actors:
             actors[by] = await users.get(session, by)
         event = await events.of_document(session, change, organization=organization)
+        change = await timer_names.by_present_name(session, listening, change)
         past.append(Past(change, event, actors[by]))
     return past
 

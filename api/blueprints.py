@@ -13,6 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.auth import AdminCaller, AuthenticatedRoute, Caller
 from api.errors import responses
 from api.services import ApiServices, Now, Services
+from domain.blueprint_identifiers import NewName
 from domain.blueprints import Blueprint, Definition, parsed, patched, written
 from domain.documents import Document
 from domain.entities import Author
@@ -20,7 +21,16 @@ from domain.errors import Forbidden, HasDependents, IdentifierTaken, InvalidRequ
 from domain.runs import Run, Source
 from domain.system_blueprints import extended, require_deletable, require_own_name
 from domain.users import Caller as CallerValue
-from store import actions, blueprint_permissions, blueprints, catalog_migrations, entities, scorecards
+from store import (
+    actions,
+    blueprint_identifiers,
+    blueprint_permissions,
+    blueprints,
+    catalog_migrations,
+    entities,
+    relations,
+    scorecards,
+)
 from store.entities import Writer
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["blueprints"])
@@ -67,18 +77,20 @@ async def get_blueprint(blueprint: str, caller: Caller, services: Services) -> D
     return {"ok": True, "blueprint": found.echo()}
 
 
-@router.put("/v1/blueprints/{blueprint}", responses=responses(NotFound, Forbidden))
+@router.put("/v1/blueprints/{blueprint}", responses=responses(NotFound, Forbidden, IdentifierTaken))
 async def replace_blueprint(
     blueprint: str, document: Written, caller: AdminCaller, services: Services, now: Now
 ) -> Document:
     """Replace the blueprint. Entities stay as they are; a relation that goes is taken from them.
+
+    With another `identifier` it is renamed, and entities and everything that names it follow.
 
     Scorecards look at all entities again in the background, if they could see a difference.
     """
     return await _changed(blueprint, lambda before: document, caller, services, now)
 
 
-@router.patch("/v1/blueprints/{blueprint}", responses=responses(NotFound, Forbidden))
+@router.patch("/v1/blueprints/{blueprint}", responses=responses(NotFound, Forbidden, IdentifierTaken))
 async def patch_blueprint(blueprint: str, part: Part, caller: AdminCaller, services: Services, now: Now) -> Document:
     """Replace the top-level keys that are named; the others stay."""
     return await _changed(blueprint, lambda before: patched(before.document, part), caller, services, now)
@@ -126,12 +138,16 @@ async def count_entities(blueprint: str, caller: Caller, services: Services) -> 
 async def _changed(
     identifier: str, change: Callable[[Blueprint], Document], caller: CallerValue, services: ApiServices, now: datetime
 ) -> Document:
+    writer = Writer(Author(caller.id, now, ""), Source.API)
+
     async def work(session: AsyncSession) -> Blueprint:
         before = await blueprints.get(session, identifier, to_change=True)
         document = extended(change(before))
         definition = parsed(document, before.definition)
         if definition.identifier != before.identifier:
-            raise InvalidRequest("identifier: a blueprint keeps its identifier in this version")
+            document = NewName(before.identifier, definition.identifier).in_blueprint(document)
+            before = await blueprint_identifiers.rename(session, before, definition.identifier, writer=writer)
+            definition = parsed(document, before.definition)
         after = replace(before, document=document, updated_at=now, updated_by=caller.id)
         if json.dumps(written(document)) == json.dumps(written(before.document)):  # the order of keys counts
             return before
@@ -139,7 +155,6 @@ async def _changed(
         await _fit_relations(session, before, definition)
         await blueprints.replace(session, before, after, origin=Source.API)
         await blueprint_permissions.follow(session, definition)
-        writer = Writer(Author(caller.id, now, ""), Source.API)
         await catalog_migrations.evaluate_anew(session, before, after, writer=writer)
         return after
 
@@ -155,7 +170,7 @@ async def _fit_relations(session: AsyncSession, before: Blueprint, definition: D
     for name, relation in before.definition.relations.items():
         now = definition.relations.get(name)
         if now is None:
-            await entities.forget_relation(session, before.identifier, name)
+            await relations.forget(session, before.identifier, name)
             continue
         same = (now.target, now.many) == (relation.target, relation.many)
         number = 0 if same else await entities.related_by(session, before.identifier, name)

@@ -17,7 +17,7 @@ from api.auth import AuthenticatedRoute, Caller
 from api.deciding import fingerprints
 from api.errors import responses
 from api.services import ApiServices, Services
-from backends import Receipt
+from backends import InvocationMethod, Receipt
 from domain.actions import Action
 from domain.claims import INTEGRATION_ACTION, LONGEST_VISIBILITY, LONGEST_WAIT, MOST, VISIBILITY, queue
 from domain.documents import Document
@@ -123,9 +123,10 @@ async def _is_over(request: Request) -> bool:
 async def _claimed(body: RunClaim, waiting_in: str, services: ApiServices) -> list[JsonValue]:
     """What there is to claim now, as the claimer reads it."""
     database, at = services.database, services.now()
-    async with database.read() as session:
-        if not await claims.waiting(session, waiting_in, at=at, exclude=body.exclude):
-            return []
+    if database.is_sqlite:  # where who writes keeps others from writing, even if there is nothing to write
+        async with database.read() as session:
+            if not await claims.waiting(session, waiting_in, at=at, exclude=body.exclude):
+                return []
     until = at + body.visibility_timeout_ms * _MILLISECOND
     found = await database.transact(
         lambda session: claims.claim(session, waiting_in, at=at, until=until, limit=body.limit, exclude=body.exclude)
@@ -159,7 +160,8 @@ class _Handing:
         """The payload of each, secrets and all; None for those that cannot be given out."""
         async with self._services.database.read() as session:
             versions = [await actions.version(session, one.action_id, _version(one.document)) for one in found]
-        shown = [_as_it_is(one.document, action) for one, action in zip(found, versions, strict=True)]
+        known: dict[str, InvocationMethod] = {}
+        shown = [_as_it_is(one.document, action, known) for one, action in zip(found, versions, strict=True)]
         others = [place for place, payload in enumerate(shown) if payload is None]
         made = await asyncio.gather(*(self._payload(found[place], versions[place]) for place in others))
         for place, payload in zip(others, made, strict=True):
@@ -201,14 +203,22 @@ def _version(run: Document) -> int:
     return int(str(driving.get("actionVersion", 1))) if isinstance(driving, dict) else 1
 
 
-def _as_it_is(run: Document, action: Action) -> Document | None:
-    """The payload of a run that needs nothing but what is stored, as most do; None: it has to be rendered."""
+def _as_it_is(run: Document, action: Action, known: dict[str, InvocationMethod]) -> Document | None:
+    """The payload of a run that needs nothing but what is stored, as most do; None: it has to be rendered.
+
+    Many runs have the same request but for its body: what is `known` of others is not read again.
+    """
     payload = run.get("payload")
     if not isinstance(payload, dict) or action.template.secret_programs:
         return None
     if payload.get("type") != INTEGRATION_ACTION and "body" not in payload:
         return None
+    head = {name: value for name, value in payload.items() if name != "body"}
+    key = json_text(head)
     try:
-        return backends.parse_rendered(payload).handed_out({})
+        method = known.get(key) or known.setdefault(key, backends.parse_rendered(payload))
+        if "body" in payload:
+            method = method.model_copy(update={"body": payload["body"]})
+        return method.handed_out({})
     except InterlockError:
         return None  # which is told where others are rendered

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from api import refusals
+from api.services import with_slashes
 from domain import errors
 from domain.errors import InterlockError
 
@@ -118,7 +119,7 @@ async def _routing(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
     code = _BY_STATUS.get(error.status_code, "bad_request")
-    return answer(error.status_code, code, f"{error.detail}: {request.method} {request.url.path}")
+    return answer(error.status_code, code, f"{error.detail}: {request.method} {with_slashes(request.scope['path'])}")
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -116,6 +116,7 @@ async def _evaluated(
         services.evaluate,
         at=at,
         enforced=definition.enforces_datasets,
+        keeps_undeclared=definition.keeps_undeclared,
         to_show=to_show,
     )
 

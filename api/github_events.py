@@ -1,5 +1,6 @@
 """The door for GitHub: its webhooks tell how the workflow runs end that runs of ours have dispatched."""
 
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,7 +11,7 @@ from api.services import Services
 from domain import documents, github
 from domain.documents import Document
 from domain.errors import InvalidRequest, NotConfigured
-from domain.github import EVENT, SIGNATURE, WORKFLOW_RUN, WorkflowRun
+from domain.github import EVENT, SIGNATURE, WORKFLOW_RUN, WorkflowRun, run_number
 from domain.runs import PLATFORM, Run, RunStatus
 
 router = APIRouter(tags=["webhooks of backends"])
@@ -45,8 +46,8 @@ _SCHEMA: dict[str, Any] = {
 async def github_event(request: Request, services: Services) -> Document:
     """Take an event of GitHub. Signed by GitHub; there is no access token.
 
-    `workflow_run` with `completed` ends the run that dispatched the workflow, if it goes on and has
-    `reportWorkflowStatus`. Everything else is ignored, and said to be.
+    `workflow_run` with `completed` ends the run that dispatched the workflow, or that its name names, if that goes on
+    and has `reportWorkflowStatus`. Everything else is ignored, and said to be.
     """
     secret = services.settings.github_webhook_secret
     if secret is None:
@@ -67,15 +68,31 @@ async def github_event(request: Request, services: Services) -> Document:
     ended = await told_runs(
         services,
         external_run_id=workflow_run.external_run_id,
-        concerns=_ends_with_it,
-        said=lambda run: run.moved(outcome, at=at, by=PLATFORM),
+        named=workflow_run.run_ids,
+        concerns=lambda run: _ends_with_it(run, workflow_run),
+        said=lambda run: _ended(run, workflow_run, outcome, at),
         last_line=workflow_run.last_line,
     )
     return {"ok": True, "runs": [*ended]} if ended else ignored("no run waits for this workflow run")
 
 
-def _ends_with_it(run: Run) -> bool:
+def _ends_with_it(run: Run, workflow_run: WorkflowRun) -> bool:
     """Whether we have dispatched it ourselves, and it ends as its workflow ends."""
     payload = run.payload or {}
     reports = payload.get("reportWorkflowStatus", True) in (True, "true", None)
-    return payload.get("type") == "GITHUB" and reports and run.status is RunStatus.IN_PROGRESS
+    if payload.get("type") != "GITHUB" or not reports or run.status is not RunStatus.IN_PROGRESS:
+        return False
+    if run.external_run_id == workflow_run.external_run_id:
+        return True
+    # It names the run, which may not know yet which workflow run is its own.
+    repository = f"{payload.get('org')}/{payload.get('repo')}"
+    if run_number(repository, run.external_run_id, run.link) not in (None, workflow_run.id):
+        return False
+    return workflow_run.comes_of(repository, str(payload.get("workflow")))
+
+
+def _ended(run: Run, workflow_run: WorkflowRun, outcome: RunStatus, at: datetime) -> Run:
+    said: dict[str, Any] = {} if run.external_run_id else {"external_run_id": workflow_run.external_run_id}
+    if not run.link and workflow_run.link:
+        said["link"] = (workflow_run.link,)
+    return run.moved(outcome, at=at, by=PLATFORM, **said)

@@ -1,17 +1,21 @@
 """What happens to every request before a route sees it."""
 
+import re
 import secrets
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import answer, status_of
+from api.services import HIDDEN_SLASH
 from domain.errors import InterlockError, NotFound, TooLarge
 
 
 class Door:
     """Limits bodies, drops empty query parameters (clients send `run_id=` to mean none), names each answer.
+
+    Slashes that a path has as `%2F` do not part it.
 
     The name is the header `x-trace-id`: the caller's own if there was one.
     """
@@ -36,6 +40,9 @@ class Door:
         if "\x00" in scope["path"]:  # which no identifier has, and not every database can be asked about
             await self._refused(NotFound("Path", scope["path"]))(scope, receive, named)
             return
+        if b"%2f" in (raw := scope.get("raw_path") or b"").lower():
+            # Before the router sees it: a slash within a name must not end it.
+            scope = {**scope, "path": unquote(re.sub(r"%2[fF]", HIDDEN_SLASH, raw.decode("ascii")))}
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self._limit:
             await self._refused(TooLarge(self._limit))(scope, receive, named)

@@ -41,7 +41,7 @@ async def serve(settings: Settings, *, sockets: Sequence[socket.socket] | None =
         evaluate = await stack.enter_async_context(jq_pool(settings))
         driver = await stack.enter_async_context(RunDriver(client, database, settings))
         chat = await stack.enter_async_context(Chat(settings))
-        await stack.enter_async_context(across_processes(database.url, database.claims, CLAIMS))
+        await stack.enter_async_context(across_processes(database.url, {CLAIMS: database.claims}))
         services = api_services(settings, database, client, driver, evaluate, organization, chat)
         await listen(create_app(services), settings, sockets=sockets, stop=stop)
 

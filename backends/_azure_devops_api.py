@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import JsonValue
 
 from backends._rest import Rest, RestAnswer, segment
-from backends.base import Payload, Resources
+from backends.base import Payload, Resources, Unconfirmed
 from domain.azure_devops import Build, signature
 from domain.documents import canonical
 from domain.errors import BackendRefused, BackendUnavailable
@@ -17,7 +17,7 @@ from domain.signatures import TIMESTAMP
 _WEBHOOKS = "6.0-preview"
 _BUILDS = "6.0"
 """Versions of the API: as old as can be, for the sake of Servers."""
-_UNAUTHORIZED, _NOT_AUTHORITATIVE = 401, 203
+_UNAUTHORIZED, _NOT_AUTHORITATIVE, _FAILED = 401, 203, 500
 
 
 @dataclass(slots=True)
@@ -44,7 +44,8 @@ class AzureDevOpsApi:
 
         Raises:
             BackendUnavailable: nothing was started.
-            BackendRefused: something may have been, or never can be.
+            Unconfirmed: something may have been.
+            BackendRefused: nothing ever will be.
         """
         account = self.using.azure_devops
         try:
@@ -63,6 +64,8 @@ class AzureDevOpsApi:
             query={"api-version": _WEBHOOKS},
             headers=signed,
         )
+        if answer.inconclusive and not _refuses(answer):
+            raise Unconfirmed(_cause(answer))
         return _cause(answer) if not answer.accepted or answer.status == _NOT_AUTHORITATIVE else None
 
     async def build(self, project: str, number: int) -> Build:
@@ -107,6 +110,11 @@ class AzureDevOpsApi:
 
     def _cause(self, answer: RestAnswer) -> str:
         return Redactor([self._token, self._authorization.partition(" ")[2]]).text(_cause(answer))
+
+
+def _refuses(answer: RestAnswer) -> bool:
+    """Whether this is how Azure DevOps itself says no: for a webhook that is not there, say, with 500 and its words."""
+    return answer.status == _FAILED and bool(answer.get("message")) and isinstance(answer.get("typeKey"), str)
 
 
 def _cause(answer: RestAnswer) -> str:

@@ -7,16 +7,23 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 import jwt
+import regex
 from pydantic import JsonValue
 
 from backends._accounts import GitHubAccount
 from backends._rest import Rest, RestAnswer, segment
 from backends.base import Resources
 from domain.errors import BackendRefused, BackendUnavailable
+from domain.foreign import is_id, moment
 from domain.secrets import Redactor
 
 _HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 _UNAUTHORIZED, _NOT_FOUND = 401, 404
+_SERVER = "x-github-enterprise-version"
+"""What an Enterprise Server says in every answer; github.com does not."""
+_VERSION = regex.compile(r"(?<![0-9.])(?P<major>[0-9]{1,4})\.(?P<minor>[0-9]{1,4})")
+_NAMES_RUNS = (3, 21)
+"""The first version of an Enterprise Server that says which workflow run it has dispatched."""
 _PERMISSIONS: dict[str, JsonValue] = {"actions": "write", "metadata": "read"}
 """All that an App is asked for: to start, see and cancel workflow runs, and to read a repository's default branch."""
 
@@ -101,7 +108,8 @@ class GitHubApi:
 
         Raises:
             BackendUnavailable: GitHub has done nothing.
-            BackendRefused: it may have.
+            Unconfirmed: it may have.
+            BackendRefused: it cannot be asked.
         """
         return await self._request("POST", f"{self.path}{path}", document=document)
 
@@ -116,6 +124,12 @@ class GitHubApi:
             return f"{slug}[bot]" if isinstance(slug, str) else None
         login = (await self._repeatable("GET", "/user")).get("login")
         return login if isinstance(login, str) else None
+
+    @staticmethod
+    def names_runs(answer: RestAnswer) -> bool:
+        """Whether whoever has answered this says which workflow run comes of a dispatch."""
+        found = _VERSION.search(answer.headers.get(_SERVER, ""))
+        return found is None or (int(found["major"]), int(found["minor"])) >= _NAMES_RUNS
 
     def cause(self, answer: RestAnswer) -> str:
         """Why GitHub refused, in its own words, without the token."""
@@ -162,13 +176,14 @@ class GitHubApi:
     async def _issued(self) -> tuple[str, datetime]:
         where = await self._as_app("GET", f"{self.path}/installation")
         number = where.get("id")
-        if where.status == _NOT_FOUND or not isinstance(number, int):
+        if where.status == _NOT_FOUND or not is_id(number):
             raise BackendRefused(f"the GitHub App is not installed for {self.org}/{self.repo}")
         asked: JsonValue = {"permissions": _PERMISSIONS}
         answer = await self._as_app("POST", f"/app/installations/{number}/access_tokens", asked)
-        match answer.value:
-            case {"token": str(token), "expires_at": str(until)} if answer.accepted:
-                return token, datetime.fromisoformat(until)
+        until = moment(answer.get("expires_at"))
+        match answer.get("token"):
+            case str(token) if token and until and answer.accepted:
+                return token, until
         raise BackendRefused(f"GitHub gives no token for the App: {answer.cause}")
 
     async def _as_app(self, method: str, path: str, document: JsonValue = None) -> RestAnswer:

@@ -67,7 +67,8 @@ class GitLabApi:
 
         Raises:
             BackendUnavailable: GitLab has done nothing.
-            BackendRefused: it may have.
+            Unconfirmed: it may have.
+            BackendRefused: it cannot be asked.
         """
         return self._unless_throttled(await self._rest().post(self._path(path), document))
 
@@ -76,7 +77,8 @@ class GitLabApi:
 
         Raises:
             BackendUnavailable: GitLab has done nothing.
-            BackendRefused: it may have.
+            Unconfirmed: it may have.
+            BackendRefused: it cannot be asked.
         """
         if not self.trigger:
             listed: list[JsonValue] = [{"key": name, "value": value} for name, value in variables.items()]

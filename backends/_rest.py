@@ -17,10 +17,13 @@ from domain.documents import canonical
 from domain.errors import BackendBusy, BackendFault, BackendRefused, InvalidInvocation
 
 _TOO_MANY, _FORBIDDEN, _UNAVAILABLE = 429, 403, 503
+_ELSEWHERE = frozenset({301, 302, 307, 308})
+"""Redirects that say where the same is to be asked for. 303 says where to read what has come of it."""
 _LONGEST_WAIT = timedelta(hours=1)
 _WITHOUT_A_WORD = timedelta(minutes=1)
 """How long to wait where a limit does not say for how long it holds."""
 _CAUSE_LIMIT = 500
+_PAGE_LIMIT = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,14 @@ class RestAnswer:
     def accepted(self) -> bool:
         """Whether the API says that all is well."""
         return 200 <= self.status < 300
+
+    @property
+    def inconclusive(self) -> bool:
+        """Whether what was asked for may have been done although this says no.
+
+        A gateway that has lost its server answers 502, 503 or 504, and servers fail after they have done something.
+        """
+        return not (self.accepted or 400 <= self.status < 500 or self.status in _ELSEWHERE)
 
     def get(self, *path: str | int) -> JsonValue:
         """What is at this place of the value; None where there is nothing."""
@@ -101,7 +112,8 @@ class Rest:
         Raises:
             BackendBusy: a rate limit holds: the API has done nothing, and says when to ask again.
             BackendUnavailable: no byte of the request was sent. The text is the cause.
-            BackendRefused: it may have been sent, or never can be. The text is the cause.
+            Unconfirmed: it may have been sent. The text is the cause.
+            BackendRefused: it never can be. The text is the cause.
         """
         url = self._url(path, query)
         body = canonical(document).encode() if document is not None else None
@@ -162,6 +174,17 @@ def segment(text: str | int) -> str:
     if str(text) in ("", ".", ".."):
         raise InvalidInvocation(f"{str(text)!r} is no name that a request can have in its path")
     return quote(str(text), safe="")
+
+
+def page(value: JsonValue) -> tuple[str, ...]:
+    """What the API says is the page of something, as the links of a run: nothing, if no browser should go there."""
+    if not isinstance(value, str) or len(value) > _PAGE_LIMIT:
+        return ()
+    try:
+        absolute(value)
+    except InvalidInvocation:
+        return ()
+    return (value,)
 
 
 def because(what: str, fault: BackendFault) -> BackendFault:

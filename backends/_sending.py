@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from backends import _destinations
 from backends._exchanges import HttpExchange
 from backends._proxy import ProxyFault
-from backends.base import Resources
+from backends.base import Resources, Unconfirmed
 from domain import documents
 from domain.errors import (
     BackendFault,
@@ -83,7 +83,8 @@ async def send(request: Request, using: Resources) -> Answer:
 
     Raises:
         BackendUnavailable: no byte of the request was sent. The text is the cause.
-        BackendRefused: it may have been sent, or its destination will never do. The text is the cause.
+        Unconfirmed: it may have been sent. The text is the cause.
+        BackendRefused: its destination will never do. The text is the cause.
     """
     exchange = _Exchange(request, using)
     if using.observe is None:
@@ -175,7 +176,7 @@ class _Exchange:
             return self.answer()
         if self.sent is False:
             raise BackendUnavailable(f"no connection within {_words(self.using.timeout)}")
-        raise BackendRefused(f"no answer within {_words(self.using.timeout)}")
+        raise Unconfirmed(f"no answer within {_words(self.using.timeout)}")
 
     async def _connected(self, addresses: tuple[str, ...]) -> httpx.Response:
         """The answer's head, from the first address that lets itself be connected to."""
@@ -187,7 +188,7 @@ class _Exchange:
             except _FAULTS as fault:
                 cause = self._cause(fault)
                 if self.sent or not (self.sent is False or isinstance(fault, _BEFORE_SENDING)):
-                    raise BackendRefused(cause) from None
+                    raise Unconfirmed(cause) from None
                 if any(isinstance(error, ssl.SSLCertVerificationError) for error in _chain(fault)):
                     raise BackendRefused(cause) from None
                 causes.append(cause)

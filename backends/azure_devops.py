@@ -7,15 +7,16 @@ from pydantic import Field
 
 from backends._azure_devops_api import AzureDevOpsApi
 from backends._rest import because, segment
-from backends.base import Delivery, InvocationMethod, Payload, Receipt, Reference, Resources
+from backends.base import Delivery, InvocationMethod, Payload, Receipt, Reference, Resources, Unconfirmed
 from domain.azure_devops import Build, build_of, is_build
-from domain.errors import BackendFault, BackendRefused, BackendUnavailable, InvalidInvocation
+from domain.errors import BackendFault, BackendRefused, InvalidInvocation
 from domain.templating import MASK
 
 _TRIGGERING = "Error triggering pipeline"
 _CANCELLING = "Error cancelling pipeline"
 _LATER = timedelta(seconds=15)
 """When to look at a build that nobody has told about. Service hooks are faster."""
+_PERHAPS = "Azure DevOps may have started pipelines all the same; the webhook is not called again"
 
 
 class AzureDevOps(InvocationMethod):
@@ -56,7 +57,8 @@ class AzureDevOps(InvocationMethod):
         Raises:
             BackendBusy: Azure DevOps asks to come again later.
             BackendUnavailable: it was not reached.
-            BackendRefused: it refuses, or may have started something.
+            Unconfirmed: it may have started something. Nobody can ask it what.
+            BackendRefused: it refuses.
         """
         payload: Payload = self.payload
         if "payload" not in self.model_fields_set:
@@ -76,7 +78,9 @@ class AzureDevOps(InvocationMethod):
             )
         try:
             refusal = await api.trigger(self.webhook, payload)
-        except BackendUnavailable:
+        except Unconfirmed as fault:
+            raise Unconfirmed(f"{str(fault).removesuffix('.')}. {_PERHAPS}") from None
+        except BackendFault:
             await reservations.undo(run_id)
             raise
         if refusal:

@@ -1,16 +1,17 @@
 """GitHub Actions: dispatch a workflow, find the workflow run that comes of it, and see how that ends."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
 from backends._github_api import GitHubApi
-from backends._rest import RestAnswer, because, segment
-from backends.base import Delivery, InvocationMethod, Receipt, Reference, Resources, Switch
+from backends._rest import RestAnswer, because, page, segment
+from backends.base import Delivery, InvocationMethod, Receipt, Reference, Resources, Switch, Unconfirmed
 from domain.documents import Document, canonical
 from domain.errors import BackendBusy, BackendFault, BackendRefused, BackendUnavailable, InvalidInvocation
+from domain.foreign import is_id
 from domain.github import WorkflowRun, external_run_id, run_number
 from domain.runs import RunStatus
 
@@ -26,6 +27,9 @@ _SEARCH = timedelta(minutes=10)
 """How long a workflow run is looked for."""
 _BEFORE = timedelta(minutes=1)
 """How much earlier than its dispatch was answered a workflow run can be made: GitHub's clock is not ours."""
+_RECORDED = timedelta(seconds=10)
+"""How long after its dispatch was answered it is known at the latest to which run a workflow run belongs."""
+_WITHIN = f"within {_SEARCH.seconds // 60} minutes"
 
 _UNPROCESSABLE, _ACCEPTED, _CONFLICT = 422, 202, 409
 
@@ -77,10 +81,12 @@ class GitHub(InvocationMethod):
     async def invoke(self, delivery: Delivery, using: Resources) -> Receipt:
         """Dispatch the workflow, once: also where a worker dies while it does.
 
+        What GitHub may have dispatched without saying so is looked for, and not dispatched again.
+
         Raises:
             BackendBusy: GitHub's rate limit holds.
             BackendUnavailable: nothing was dispatched.
-            BackendRefused: GitHub refuses, or may have dispatched it.
+            BackendRefused: GitHub refuses.
         """
         try:
             api = await GitHubApi.opened(using, self.org, self.repo)
@@ -88,10 +94,9 @@ class GitHub(InvocationMethod):
             if since := await using.reservations.begin(delivery.run_id, using.now()):
                 return await self._dispatched_before(api, Reference(delivery.run_id, since))
             ref = self._ref() or str(repository.get("default_branch") or "main")
-            answer = await self._dispatched(api, ref, delivery.run_id)
+            return await self._dispatched(api, repository, ref, delivery.run_id)
         except BackendFault as fault:
             raise because(_DISPATCHING, fault) from None
-        return self._receipt(repository, answer)
 
     async def look_up(self, reference: Reference, using: Resources) -> Receipt | None:
         """How the workflow run stands. One that GitHub has not named is found first.
@@ -159,16 +164,20 @@ class GitHub(InvocationMethod):
             raise BackendRefused(api.cause(answer))
         return answer
 
-    async def _dispatched(self, api: GitHubApi, ref: str, run_id: str) -> RestAnswer:
+    async def _dispatched(self, api: GitHubApi, repository: RestAnswer, ref: str, run_id: str) -> Receipt:
         try:
             answer = await self._answered(api, ref)
-        except BackendUnavailable:
+        except Unconfirmed as fault:
+            return _unconfirmed(str(fault))
+        except BackendFault:
             await api.using.reservations.undo(run_id)
             raise
+        if answer.inconclusive:
+            return _unconfirmed(api.cause(answer))
         if not answer.accepted:
             await api.using.reservations.undo(run_id)
             raise BackendRefused(api.cause(answer))
-        return answer
+        return self._receipt(repository, answer)
 
     async def _answered(self, api: GitHubApi, ref: str) -> RestAnswer:
         document: dict[str, JsonValue] = {"ref": ref, "inputs": self._inputs(), _DETAILS: True}
@@ -187,50 +196,51 @@ class GitHub(InvocationMethod):
             line = "A worker died while it dispatched the workflow. It was not dispatched again, its run was found"
             return replace(found, log=(line,), look_up_after=_LATER if self.report_workflow_status else None)
         age = now - reference.invoked_at
-        if age < _SEARCH:
-            raise BackendBusy("a worker died meanwhile, and what came of it is looked for", max(age / 4, _SOON))
-        within = f"within {_SEARCH.seconds // 60} minutes"
-        raise BackendRefused(f"a worker died meanwhile, and no workflow run came of it {within}")
+        if age < _SEARCH:  # so that the refusals do not run out before the time does
+            raise BackendBusy("a worker died meanwhile, and what came of it is looked for", max(age / 2, _SOON))
+        raise BackendRefused(f"a worker died meanwhile, and no workflow run came of it {_WITHIN}")
 
     def _receipt(self, repository: RestAnswer, answer: RestAnswer) -> Receipt:
         match answer.get("workflow_run_id"), repository.get("id"), repository.get("owner", "id"):
-            case int(number), int(repository_id), int(owner_id):
-                link = answer.get("html_url")
+            case number, repository_id, owner_id if is_id(number) and is_id(repository_id) and is_id(owner_id):
                 return Receipt(
-                    link=(link,) if isinstance(link, str) else (),
+                    link=page(answer.get("html_url")),
                     external_run_id=external_run_id(owner_id, repository_id, number),
                     look_up_after=_LATER if self.report_workflow_status else None,
                 )
         return Receipt(look_up_after=_SOON)
 
     async def _found(self, api: GitHubApi, reference: Reference, now: datetime) -> Receipt | None:
-        """The workflow run that came of the dispatch: one that names the run, else the one nearest in time."""
+        """The workflow run that came of the dispatch: one that names the run, else the one nearest in time.
+
+        A guess is not made before it is known which of them belong to dispatches that GitHub has answered.
+        """
         candidates = await self._candidates(api, reference)
-        named = [run for run, _ in candidates if reference.run_id in run.run_ids]
-        nearest = [run for run, _ in sorted(candidates, key=lambda one: abs(one[1] - reference.invoked_at))]
-        for run in (*named, *nearest):
+        named = [one.run for one in candidates if one.names(reference)]
+        rest = sorted(candidates, key=lambda one: abs(one.made_at - reference.invoked_at))
+        for run in (*named, *(one.run for one in rest if one.free_at <= now)):
             external = run.external_run_id
             if await api.using.reservations.reserve(external, reference.run_id):
-                return Receipt(link=(run.link,) if run.link else (), external_run_id=external)
+                return Receipt(link=page(run.link), external_run_id=external)
         if now - reference.invoked_at < _SEARCH:
             return None
-        gone = (
-            f"{_DISPATCHING}: GitHub accepted it, and no workflow run came of it within {_SEARCH.seconds // 60} minutes"
-        )
-        return Receipt(status=RunStatus.FAILURE, summary=gone) if self.report_workflow_status else None
+        gone = f"{_DISPATCHING}: GitHub has not said which workflow run it is, and none came of it {_WITHIN}"
+        return Receipt(status=RunStatus.FAILURE, summary=gone)
 
     async def _certain(self, api: GitHubApi, reference: Reference) -> int | None:
         """The workflow run that names the run, or the only one that can be its own; None: which it is is a guess."""
-        candidates = [run for run, _ in await self._candidates(api, reference)]
-        named = [run for run in candidates if reference.run_id in run.run_ids]
-        if not candidates and api.using.now() - reference.invoked_at < _SEARCH:
+        candidates, now = await self._candidates(api, reference), api.using.now()
+        named = [one for one in candidates if one.names(reference)]
+        if not candidates and now - reference.invoked_at < _SEARCH:
             raise BackendUnavailable("GitHub does not list the workflow run yet")
-        for run in named or (candidates if len(candidates) == 1 else ()):
-            if await api.using.reservations.reserve(run.external_run_id, reference.run_id):
-                return run.id
+        for one in named or (candidates if len(candidates) == 1 else ()):
+            if not named and one.free_at > now:
+                raise BackendBusy("it cannot be told yet which workflow run it is", one.free_at - now)
+            if await api.using.reservations.reserve(one.run.external_run_id, reference.run_id):
+                return one.run.id
         return None
 
-    async def _candidates(self, api: GitHubApi, reference: Reference) -> list[tuple[WorkflowRun, datetime]]:
+    async def _candidates(self, api: GitHubApi, reference: Reference) -> list["_Candidate"]:
         since = (reference.invoked_at - _BEFORE).strftime("%Y-%m-%dT%H:%M:%SZ")
         query: dict[str, str | int] = {"event": "workflow_dispatch", "created": f">={since}", "per_page": 100}
         if ref := self._ref():
@@ -241,11 +251,29 @@ class GitHub(InvocationMethod):
         listed = answer.get("workflow_runs")
         if not answer.accepted or not isinstance(listed, list):
             raise BackendRefused(f"GitHub does not tell of the runs of {self.workflow}: {api.cause(answer)}")
-        found: list[tuple[WorkflowRun, datetime]] = []
-        for one in listed:
-            run = WorkflowRun.read(one)
-            if run is None or (run.run_ids and reference.run_id not in run.run_ids):
+        # A server that names none cannot know either, however long it is waited for.
+        wait = api.using.timeout + _RECORDED if api.names_runs(answer) else timedelta(0)
+        found: list[_Candidate] = []
+        for run in map(WorkflowRun.read, listed):
+            if run is None or run.created_at is None or (run.run_ids and reference.run_id not in run.run_ids):
                 continue  # also if it is not known yet to whom it belongs
-            if isinstance(one, dict) and isinstance(made := one.get("created_at"), str):
-                found.append((run, datetime.fromisoformat(made)))
+            found.append(_Candidate(run, run.created_at, run.created_at + wait))
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A workflow run that may have come of a dispatch."""
+
+    run: WorkflowRun
+    made_at: datetime
+    free_at: datetime
+    """When it would be known that it belongs to another dispatch, if GitHub has named it in its answer to that."""
+
+    def names(self, reference: Reference) -> bool:
+        """Whether it says itself to which run it belongs."""
+        return reference.run_id in self.run.run_ids
+
+
+def _unconfirmed(cause: str) -> Receipt:
+    return Receipt(look_up_after=_SOON, log=(f"GitHub did not confirm the dispatch: {cause}",))

@@ -8,9 +8,9 @@ import regex
 from pydantic import Field, JsonValue
 
 from backends._gitlab_api import GitLabApi
-from backends._rest import RestAnswer, because, segment
+from backends._rest import RestAnswer, because, page, segment
 from backends._topics import for_gitlab, publish_run
-from backends.base import Delivery, InvocationMethod, Receipt, Reference, Resources
+from backends.base import Delivery, InvocationMethod, Receipt, Reference, Resources, Unconfirmed
 from domain.documents import Document, canonical
 from domain.errors import BackendBusy, BackendFault, BackendRefused, BackendUnavailable, InvalidInvocation
 from domain.gitlab import Pipeline, named_runs, pipeline_number
@@ -30,8 +30,9 @@ _BEFORE = timedelta(minutes=1)
 _CANDIDATES = 50
 """How many pipelines that belong to no run are asked for their variables, each time."""
 _MAIN = "main"
+_PERHAPS = "GitLab may have started it all the same; it is not started again"
 
-_BEGINNING = regex.compile(r'\s*\{\s*"id"\s*:\s*(?P<number>\d{1,20})\s*,')
+_BEGINNING = regex.compile(r'\s*\{\s*"id"\s*:\s*(?P<number>[1-9][0-9]{0,19})\s*,')
 """How an answer begins that tells of a pipeline: what comes later may be lost."""
 
 _MISSING = (
@@ -84,10 +85,13 @@ class GitLab(InvocationMethod):
     async def invoke(self, delivery: Delivery, using: Resources) -> Receipt:
         """Start the pipeline, once: also where a worker dies while it does.
 
+        What GitLab may have started without saying so is looked for, and not started again.
+
         Raises:
             BackendBusy: a limit of GitLab's holds.
             BackendUnavailable: nothing was started.
-            BackendRefused: GitLab refuses, or may have started it.
+            Unconfirmed: something may have been, and could not be told from what others start.
+            BackendRefused: GitLab refuses.
         """
         try:
             variables = self._variables(delivery)
@@ -120,7 +124,7 @@ class GitLab(InvocationMethod):
         pipeline = Pipeline.read(answer.value) if answer.accepted else None
         if pipeline is None:
             raise BackendRefused(f"GitLab does not tell of pipeline {number}: {api.cause(answer)}")
-        link = () if reference.link or not pipeline.link else (pipeline.link,)
+        link = () if reference.link else page(pipeline.link)
         if pipeline.outcome is None:
             return Receipt(link=link) if link else None
         return Receipt(status=pipeline.outcome, link=link, log=(pipeline.last_line,))
@@ -180,13 +184,13 @@ class GitLab(InvocationMethod):
         findable = api.token is not None and self._names(delivery.run_id)
         try:
             answer = await api.start(ref, variables, delivery.legacy_message)
-        except BackendUnavailable:
+        except Unconfirmed as fault:
+            return _unconfirmed(str(fault), findable)
+        except BackendFault:
             await api.using.reservations.undo(delivery.run_id)
             raise
-        except BackendRefused as fault:
-            if not findable:
-                raise
-            return Receipt(look_up_after=_SOON, log=(f"GitLab did not confirm the pipeline: {fault}",))
+        if answer.inconclusive:
+            return _unconfirmed(api.cause(answer), findable)
         if not answer.accepted:
             await api.using.reservations.undo(delivery.run_id)
             raise BackendRefused(api.cause(answer))
@@ -200,8 +204,8 @@ class GitLab(InvocationMethod):
             line = "A worker died while it triggered the pipeline. It was not triggered again, it was found"
             return replace(found, log=(line,), look_up_after=_LATER)
         age = api.using.now() - reference.invoked_at
-        if age < _SEARCH:
-            raise BackendBusy("a worker died meanwhile, and what came of it is looked for", max(age / 4, _SOON))
+        if age < _SEARCH:  # so that the refusals do not run out before the time does
+            raise BackendBusy("a worker died meanwhile, and what came of it is looked for", max(age / 2, _SOON))
         raise BackendRefused(f"a worker died meanwhile, and no pipeline came of it {_WITHIN}")
 
     async def _found(self, api: GitLabApi, reference: Reference) -> Receipt | None:
@@ -225,8 +229,7 @@ class GitLab(InvocationMethod):
             named = named_runs((await api.get(f"/pipelines/{pipeline.id}/variables")).value)
             external = pipeline.external_run_id
             if reference.run_id in named and await api.using.reservations.reserve(external, reference.run_id):
-                link = (pipeline.link,) if pipeline.link else ()
-                return Receipt(link=link, external_run_id=external)
+                return Receipt(link=page(pipeline.link), external_run_id=external)
         return None
 
     def _given_up(self, api: GitLabApi, reference: Reference) -> Receipt | None:
@@ -258,18 +261,28 @@ class GitLab(InvocationMethod):
         """What GitLab says that it has started. Also half an answer names it, as it begins with the id."""
         later = _LATER if api.token else None
         if pipeline := Pipeline.read(answer.value):
-            link = (pipeline.link,) if pipeline.link else ()
+            link = page(pipeline.link)
             return Receipt(link=link, external_run_id=pipeline.external_run_id, look_up_after=later)
         if isinstance(answer.value, str) and (found := _BEGINNING.match(answer.value)):
             return Receipt(external_run_id=found["number"], look_up_after=later)
-        if answer.broken and findable:
-            return Receipt(look_up_after=_SOON, log=(f"GitLab did not say which pipeline it is: {api.cause(answer)}",))
-        if answer.broken:
-            raise BackendRefused(f"GitLab has started it, and did not say which it is: {api.cause(answer)}")
-        raise BackendRefused("the answer tells of no pipeline; is INTERLOCK_GITLAB_URL the address of GitLab?")
+        if isinstance(answer.value, str) and not answer.broken:  # somebody's page
+            raise BackendRefused("the answer tells of no pipeline; is INTERLOCK_GITLAB_URL the address of GitLab?")
+        cause = answer.broken or "its answer is none of its API"
+        return _unconfirmed(f"it did not say which one it has started: {cause}", findable)
 
 
 _OPTIONAL = ("defaultRef", "pipelineVariables")
+
+
+def _unconfirmed(cause: str, findable: bool) -> Receipt:
+    """What follows where GitLab may have started a pipeline: it is looked for, if it could be told from others.
+
+    Raises:
+        Unconfirmed: it could not.
+    """
+    if not findable:
+        raise Unconfirmed(f"{cause.removesuffix('.')}. {_PERHAPS}")
+    return Receipt(look_up_after=_SOON, log=(f"GitLab did not confirm the pipeline: {cause}",))
 
 
 def _inputs(delivery: Delivery) -> Document:

@@ -1,7 +1,7 @@
 """`python -m benchmarks.backends`: what it costs to claim runs, and how soon one is claimed by who waits for it.
 
-On SQLite, or with `--database-url` on an empty PostgreSQL. The claims are those of an execution agent, over HTTP, out
-of as many waiting runs as are asked for; each is acknowledged, as agents do.
+The claims are those of an execution agent, over HTTP, out of as many waiting runs as are asked for; each is
+acknowledged, as agents do.
 """
 
 import argparse
@@ -14,16 +14,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 from sqlmodel import col, select
 
-from benchmarks.product import product, say, signed_in
+from benchmarks.product import databases, product, say, signed_in
 from benchmarks.wire import Connection, percentile
 from domain.identifiers import new
 from runtime.settings import Settings
 from store.columns import table
-from store.database import Database
-from store.tables import RunRow
+from store.database import Database, execute
+from store.tables import ClaimRow, RunRow
 
 AGENT = {"installationId": "_PORT_EXEC_AGENT", "limit": 100, "invocationMethod": "WEBHOOK"}
 BULK = 2000
@@ -73,17 +73,23 @@ async def fill(url: str, like: str, number: int) -> None:
         async with database.read() as session:
             row = (await session.exec(select(RunRow).where(col(RunRow.id) == like))).one()
         values = {name: getattr(row, name) for name in table(RunRow).c.keys()}  # noqa: SIM118 - columns, not names
-        values |= {"claim_queue": "WEBHOOK:_PORT_EXEC_AGENT", "claimed_until": None, "pending": None}
+        values |= {"pending": None, "pending_since": None}
         for begin in range(0, number, BULK):
             rows = []
             for place in range(begin, min(begin + BULK, number)):
                 document = copy.deepcopy(row.document) | {"id": new("r")}
                 at = row.created_at + timedelta(milliseconds=place)
                 rows.append({**values, "id": document["id"], "document": document, "created_at": at})
+            claims = [
+                {"run_id": one["id"], "queue": one["queue"], "action": one["action"], "created_at": one["created_at"]}
+                for one in rows
+            ]
             async with database.write() as session:
-                await (await session.connection()).execute(insert(table(RunRow)), rows) if not database.is_sqlite else (
-                    session.sync_session.connection().execute(insert(table(RunRow)), rows)
-                )
+                await execute(session, insert(table(RunRow)), rows)
+                await execute(session, insert(table(ClaimRow)), claims)
+        if not database.is_sqlite:  # which it does by itself within a minute
+            async with database.write() as session:
+                await execute(session, text("ANALYZE claims"), {})
 
 
 async def claims(connection: Connection, times: int) -> list[float]:
@@ -112,7 +118,7 @@ async def trigger_to_claim(connection: Connection, waiting: Connection, times: i
     return found
 
 
-async def measure(url: str | None, number: int, times: int) -> None:
+async def measure(url: str, number: int, times: int) -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
@@ -137,11 +143,13 @@ async def measure(url: str | None, number: int, times: int) -> None:
 def main() -> None:
     """Read the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--database-url", help="an empty PostgreSQL; SQLite without it")
+    parser.add_argument("--databases", nargs="+", default=["sqlite"], choices=["sqlite", "postgresql"])
     parser.add_argument("--waiting", type=int, default=100_000, help="how many runs wait")
     parser.add_argument("--times", type=int, default=100, help="how often each is measured")
     given = parser.parse_args()
-    asyncio.run(measure(given.database_url, given.waiting, given.times))
+    for name, address in databases(given.databases):
+        print(f"\n{name}")
+        asyncio.run(measure(address, given.waiting, given.times))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ async def embedded(
             work(settings, stop, client, database, evaluate, driver, organization, ready=working)
         )
         chat = await stack.enter_async_context(Chat(settings))
-        await stack.enter_async_context(across_processes(database.url, database.claims, CLAIMS))
+        await stack.enter_async_context(across_processes(database.url, {CLAIMS: database.claims}))
         app = create_app(api_services(settings, database, client, driver, evaluate, organization, chat))
         serving = asyncio.create_task(listen(app, settings, sockets=sockets, stop=stop))
         ready = asyncio.create_task(working.wait())

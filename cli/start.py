@@ -3,9 +3,6 @@
 import os
 from pathlib import Path
 
-from alembic.util.exc import CommandError
-from sqlalchemy.exc import SQLAlchemyError
-
 from cli.errors import CannotStart
 from runtime import logs
 from runtime.settings import Settings, for_data_dir
@@ -31,6 +28,9 @@ def migrated(settings: Settings) -> None:
     Raises:
         CannotStart: the database does not answer, is none, or was written by a newer version.
     """
+    from alembic.util.exc import CommandError
+    from sqlalchemy.exc import SQLAlchemyError
+
     from store.migrate import upgrade
 
     try:

@@ -74,6 +74,8 @@ class FormRules(Written):
 
     enforce_dataset: StrictBool = True
     """Whether entities that inputs name have to exist for whoever asks, and to be among those their inputs offer."""
+    undeclared_inputs: Literal["keep", "refuse"] = "keep"
+    """What becomes of inputs that the form does not have: `keep` passes them on."""
 
 
 class Limits(Written):
@@ -231,6 +233,12 @@ class Definition(Verbatim):
     def enforces_datasets(self) -> bool:
         """Whether entities that inputs name have to exist, and to be among those their inputs offer."""
         return self.interlock is None or self.interlock.form is None or self.interlock.form.enforce_dataset
+
+    @property
+    def keeps_undeclared(self) -> bool:
+        """Whether inputs that the form does not have are kept and passed on; else a request with one is refused."""
+        form = self.interlock.form if self.interlock else None
+        return form is None or form.undeclared_inputs == "keep"
 
     @property
     def run_time_limit(self) -> timedelta | None:

@@ -89,5 +89,6 @@ def _decision(one: Decision, names: Mapping[str, str], *, valid: bool) -> Docume
         "allowedBy": one.allowed_by,
         "requestHash": one.request,
         "valid": valid and one.void_at is None,
+        "lapsed": one.lapsed,
         "at": iso(one.at),
     }

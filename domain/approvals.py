@@ -211,7 +211,9 @@ class Decision(Kept):
     request: str | None = None
     """The fingerprint of what would be sent when they said it. None: from before that was kept."""
     void_at: Instant | None = None
-    """Since when it counts no more, because something else would be sent."""
+    """Since when it counts no more: something else would be sent, or who said it may decide no more."""
+    lapsed: str | None = None
+    """Why they may not, where that is why it is void."""
     sent_at: Instant | None = None
     """When the message was signed that said it; None: it was no message."""
     at: Instant

@@ -64,6 +64,7 @@ class _Waiting:
         lent = {by for one in counting for by in one.on_behalf_of if by in gate.left_to(one.user_id)}
         self._heard = {one.user_id for one in counting} | lent
         self._left = {one.by for one in gate.delegations}
+        self._lapsed = {one.user_id for one in decisions if one.lapsed}
 
     def messages(self) -> Iterator[Message]:
         yield from self._of_changes()
@@ -73,7 +74,7 @@ class _Waiting:
 
     def _of_changes(self) -> Iterator[Message]:
         for one in self._decisions:
-            if one.void_at and not one.machine and one.user_id not in self._heard:
+            if one.void_at and not one.lapsed and not one.machine and one.user_id not in self._heard:
                 yield self._message(f"change-{iso(one.void_at)}", Reason.CHANGE, [one.user_id])
 
     def _of_delegations(self) -> Iterator[Message]:
@@ -102,7 +103,7 @@ class _Waiting:
         late = [
             user_id
             for user_id in people
-            if user_id not in self._heard | self._left
+            if user_id not in self._heard | self._left | self._lapsed
             and user_id in self._told
             and all(one.at <= since for one in self._asked if user_id in one.user_ids)
         ]

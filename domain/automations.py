@@ -18,6 +18,7 @@ from domain.jq import Evaluator, Failed, Nothing, Overran, Oversized, Value
 from domain.jq import Outcome as Answer
 from domain.runs import PLATFORM, Driving, Link, Ref, Run, RunStatus, Source
 from domain.shapes import shortened
+from domain.timer_names import is_known_as
 from domain.times import iso
 from domain.triggers import EntityEvent, JqCondition, RunEvent, ScheduleEvent, TimerEvent
 from domain.users import User
@@ -250,8 +251,7 @@ def _listens(action: Action, change: Document, key: Key | None) -> bool:
         case RunEvent() as event:
             meant = "run", event.action_identifier
         case TimerEvent() as event:
-            context = change["context"]
-            if not isinstance(context, dict) or context.get("property") != event.property_identifier:
+            if not is_known_as(change, event.property_identifier):
                 return False
             meant = "entity", event.blueprint_identifier
         case event:

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from domain.documents import Document
 from domain.errors import Unauthenticated
+from domain.foreign import is_id
 from domain.runs import RunStatus
 
 SECRET_HEADER: Final = "X-Webhook-Secret"  # noqa: S105 - a name
@@ -29,6 +30,7 @@ _NAMING = ("tags", "templateParameters", "parameters", "variables", "triggerInfo
 _MOST_NAMES = 10
 
 _RUN = regex.compile(r"(?<![A-Za-z0-9_])r_[A-Za-z0-9]{16}(?![A-Za-z0-9])")
+_PROJECT = regex.compile(r"[^_/?#\s]{1,100}")
 _EXTERNAL = regex.compile(r"ado_(?P<project>[^_/?#\s]{1,100})_(?P<pipeline>\d{1,20})_(?P<build>\d{1,20})")
 _LINK = regex.compile(
     r"https?://(?:(?P<host>[^/?#.]+)\.visualstudio\.com/|[^/?#]+/(?:[^?#]+/)?(?P<path>[^/?#]+)/)"
@@ -121,7 +123,7 @@ class Build:
     @classmethod
     def _made(cls, known: Document, pipeline: Any, project: Any, number: Any, state: Any, result: Any) -> Self | None:
         build, definition = known.get("id"), _at(pipeline, "id")
-        if type(build) is not int or type(definition) is not int or not isinstance(project, str) or not project:
+        if not is_id(build) or not is_id(definition) or not isinstance(project, str) or not _PROJECT.fullmatch(project):
             return None
         link = _at(known, "_links", "web", "href")
         named = [number, *(known.get(key) for key in _NAMING)]

@@ -105,3 +105,8 @@ class BackendRules(Written):
     circuit_breaker: CircuitBreaker | None = None
     cancel_after_time_limit: StrictBool = False
     """Whether the backend is asked to stop when the run's time limit has passed, as it is when a run is cancelled."""
+
+    def retrying(self, usual: int) -> Retry:
+        """How its backend is tried again; `usual` is how often in all where the action does not say."""
+        retry = self.retry or Retry()
+        return retry if retry.attempts is not None else retry.model_copy(update={"attempts": usual})

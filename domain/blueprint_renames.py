@@ -2,9 +2,9 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from pydantic import AliasChoices, Field, JsonValue
 
@@ -91,6 +91,11 @@ class Rename:
         if part is None or not isinstance(holder, dict) or self.old not in holder:
             return entity
         return {**entity, part: self._keyed({key: value for key, value in holder.items() if key != self.new})}
+
+    @property
+    def turned(self) -> Self:
+        """The same the other way round."""
+        return replace(self, old=self.new, new=self.old)
 
     def in_scorecard(self, scorecard: Document) -> Document:
         """The scorecard of the blueprint as it was written, with its conditions about the key by its new name."""

@@ -171,6 +171,12 @@ class Definition(Verbatim):
         return {key: each.interlock or Lifecycle() for key, each in self.properties.items() if each.is_timer}
 
     @cached_property
+    def defaults(self) -> Document:
+        """The properties of an entity that is created without any."""
+        placed = {key: each.placed_default[1] for key, each in self.properties.items()}
+        return {key: value for key, value in placed.items() if value is not None}
+
+    @cached_property
     def entity_schema(self) -> Document:
         """The JSON Schema of an entity's properties. Those the blueprint does not declare may be anything."""
         return {

@@ -57,16 +57,21 @@ class Wanted:
         return bool(self.budgets or self.breaker)
 
 
-def wanted(run: Run, action_id: str, rules: BackendRules, counterpart: str) -> Wanted:
-    """What the run needs by the rules of its action; `counterpart` is where its delivery goes."""
-    backend = counterpart if len(counterpart) <= _LONGEST else hashlib.sha256(counterpart.encode()).hexdigest()
+def wanted(run: Run, action_id: str, rules: BackendRules, counterpart: str | None) -> Wanted:
+    """What the run needs by the rules of its action; `counterpart` is where its delivery goes.
+
+    None: that is not known. Then what is counted for its backend is left out, and so is its circuit.
+    """
+    backend, breaker = counterpart, rules.circuit_breaker
+    if backend is not None and len(backend) > _LONGEST:
+        backend = hashlib.sha256(backend.encode()).hexdigest()
     of = {Per.ACTION: action_id, Per.ENTITY: _entity(run), Per.BACKEND: backend}
     keys: dict[Key, tuple[Budget, ...]] = {}
     for budget in rules.budgets:
         if counted := of[budget.per]:
             key = Key(budget.per, counted)
             keys[key] = (*keys.get(key, ()), budget)
-    return Wanted(dict(sorted(keys.items())), backend, rules.circuit_breaker)
+    return Wanted(dict(sorted(keys.items())), backend or "", None if backend is None else breaker)
 
 
 def _entity(run: Run) -> str | None:

@@ -157,7 +157,7 @@ class Change:
         return {
             "id": self.id,
             "resourceType": self.resource_type,
-            "action": self.action,
+            "action": str(self.action),  # writers of JSON look long at what only inherits from a string
             "at": iso(self.at),
             "by": self.by,
             "origin": self.origin,
@@ -167,7 +167,7 @@ class Change:
             "depth": self.depth,
             "causedBy": self.caused_by,
             "subject": self.subject,
-            "status": self.outcome,
+            "status": str(self.outcome),
             "message": self.message,
         }
 

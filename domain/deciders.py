@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from domain.approvals import Decision, Delegation, Gate, People
 from domain.errors import Forbidden
@@ -90,21 +91,18 @@ def named(people: People, user: User) -> Answer:
     return Lists(users=tuple(people.users), roles=tuple(people.roles), teams=tuple(people.teams)).admit(user)
 
 
-def standing(user: User | None, own: Answer, behalf: Sequence[tuple[User, Answer]]) -> Standing:
-    """On what the word of a person stands.
+def standing(user: User | None, own: Answer, behalf: Sequence[tuple[User, Answer]]) -> Standing | Denied:
+    """On what the word of a person stands; where on nothing, why not.
 
     Args:
         user: the person; None for the organization's credentials.
         own: whether they may decide by their own right.
         behalf: who has left it to them, and whether those may.
-
-    Raises:
-        Forbidden: on nothing; says why not.
     """
     lenders = [(lender, why) for lender, why in behalf if why]
     if not own and not lenders:
         refusals = [f"{lender.email} left it to them, but: {why.reason}" for lender, why in behalf]
-        raise refusal("; ".join([own.reason, *refusals]))
+        return Denied("; ".join([own.reason, *refusals]))
     lent = [f"{lender.email} left it to them: {why.reason}" for lender, why in lenders]
     return Standing(
         allowed_by="; ".join([own.reason, *lent] if own else lent),
@@ -112,6 +110,32 @@ def standing(user: User | None, own: Answer, behalf: Sequence[tuple[User, Answer
         own=bool(own),
         behalf=tuple(lender for lender, _ in lenders),
     )
+
+
+def narrowed(decision: Decision, now: Standing | Denied, *, at: datetime) -> Decision:
+    """What is left of a decision when who made it has this standing now: the very same, less of it, or a void one.
+
+    Nothing is ever gained: it counts for nobody and for no team that it did not count for when it was made.
+    """
+    if isinstance(now, Denied):
+        return decision.model_copy(update={"void_at": at, "lapsed": now.reason})
+    lenders = {user.id: set(user.teams) for user in now.behalf}
+    own, behalf = decision.own and now.own, tuple(one for one in decision.on_behalf_of if one in lenders)
+    if not own and not behalf:
+        return decision.model_copy(update={"void_at": at, "lapsed": "what let them decide does not any more"})
+    teams = set(now.user.teams) if own and now.user else set()
+    left = {
+        "own": own,
+        "teams": tuple(team for team in decision.teams if team in teams),
+        "on_behalf_of": behalf,
+        "lent_teams": {
+            one: tuple(team for team in teams if team in lenders[one])
+            for one, teams in decision.lent_teams.items()
+            if one in behalf
+        },
+    }
+    same = all(getattr(decision, name) == value for name, value in left.items())
+    return decision if same else decision.model_copy(update=left)
 
 
 def refusal(reason: str) -> Forbidden:

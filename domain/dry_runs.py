@@ -1,20 +1,48 @@
 """What a dry run tells besides the run itself: without secrets, and compared with the run before."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import Self
 
 from pydantic import JsonValue
 
 from domain.actions import Action
+from domain.backend_rules import BackendRules, CircuitBreaker, Retry
 from domain.documents import Document, same
 from domain.identifiers import RunId
+from domain.models import Kept
 from domain.runs import Run
 from domain.shapes import json_path
 from domain.templating import MASK
+from domain.times import Duration
 
 NO_RUN = RunId("r_0000000000000000")
 """The id of a run that is not recorded: no run ever has it."""
 
 Path = tuple[str | int, ...]
+
+
+class Calling(Kept):
+    """How the backend of a run would be called."""
+
+    time_limit: Duration
+    """What one delivery may take."""
+    run_time_limit: Duration | None
+    """How long the run may go on without an end. None: for ever."""
+    retry: Retry
+    circuit_breaker: CircuitBreaker | None
+    cancel_after_time_limit: bool
+
+    @classmethod
+    def of(cls, run: Run, rules: BackendRules, *, time_limit: timedelta, attempts: int) -> Self:
+        """By the rules of its action, and by the deployment where they say nothing."""
+        return cls(
+            time_limit=time_limit,
+            run_time_limit=run.interlock.run_time_limit,
+            retry=rules.retrying(attempts),
+            circuit_breaker=rules.circuit_breaker,
+            cancel_after_time_limit=rules.cancel_after_time_limit,
+        )
 
 
 def sealed(run: Run, *versions: Action) -> list[str]:

@@ -1,12 +1,10 @@
-"""Entities: what a request makes of one, and what it must fulfil.
-
-Everything here is pure: whether the entities that relations name exist is for the store to say.
-"""
+"""Entities: what a request makes of one, and what it must fulfil; whether what they relate to exists the store says."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, JsonValue, StrictStr, ValidationError
@@ -41,11 +39,11 @@ class EntityId(Identifier):
     def __new__(cls, value: str) -> Self:
         """The identifier, if it fits the pattern, and the indexes of a database."""
         if len(value.encode(errors="surrogatepass")) > _LONGEST_BYTES:
-            raise ValueError(
-                f"{value[:80]}... is no entity identifier: it has more than {_LONGEST_BYTES} bytes in UTF-8"
-            )
+            raise ValueError(f"{value[:80]}... is no entity identifier: over {_LONGEST_BYTES} bytes in UTF-8")
         return super().__new__(cls, value)
 
+
+_known = lru_cache(maxsize=1024)(EntityId)  # the same are read again and again
 
 Related = str | tuple[str, ...] | None
 """What a relation holds: an identifier or none, or several."""
@@ -70,15 +68,15 @@ class Entity(Kept):
 
     def document(self) -> Document:
         """The entity as the API tells it. What is in it belongs to the entity, so nobody changes it."""
-        return {  # by hand, because bulk imports write two of each entity
+        return {  # by hand, and of JSON's own types, because imports write many
             "identifier": str(self.identifier),
-            "title": self.title,
+            "title": str(self.title),
             "icon": self.icon,
-            "blueprint": self.blueprint,
+            "blueprint": str(self.blueprint),
             "team": list[JsonValue](self.team),
             "properties": self.properties,
             "relations": {
-                name: list[JsonValue](value) if isinstance(value, tuple) else value
+                name: [str(one) for one in value] if isinstance(value, tuple) else value and str(value)
                 for name, value in self.relations.items()
             },
             "createdAt": iso(self.created_at),
@@ -87,9 +85,9 @@ class Entity(Kept):
             "updatedBy": self.updated_by,
         }
 
-    def stored(self) -> Document:
-        """The entity as it is kept."""
-        return {**self.document(), "datasource": self.datasource}
+    def stored(self, document: Document | None = None) -> Document:
+        """The entity as it is kept; `document` is what `document()` gives, for who has it already."""
+        return {**(document or self.document()), "datasource": self.datasource}
 
     def says_the_same(self, other: "Entity") -> bool:
         """Whether both differ in nothing but who wrote them and when."""
@@ -345,6 +343,6 @@ def _team(kind: Kind, request: EntityRequest) -> tuple[str, ...]:
 
 def _identifier(where: str, value: str) -> EntityId:
     try:
-        return EntityId(value)
+        return _known(value)
     except ValueError as fault:
         raise InvalidRequest(f"{where}: {fault}") from None

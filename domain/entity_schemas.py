@@ -29,5 +29,4 @@ def problems(definition: Definition, properties: Mapping[str, JsonValue]) -> lis
 
 def defaults(definition: Definition) -> Document:
     """The properties of an entity that is created without any, in the order of the blueprint."""
-    placed = {key: each.placed_default[1] for key, each in definition.properties.items()}
-    return {key: copy.deepcopy(value) for key, value in placed.items() if value is not None}
+    return copy.deepcopy(definition.defaults) if definition.defaults else {}

@@ -6,7 +6,7 @@ they do not, is in `domain/form_parts.py`. Secrets are masked before any program
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import Protocol
@@ -18,7 +18,7 @@ from domain.errors import InvalidRequest
 from domain.form_parts import ABSENT, Absent, Misfit, Part, Settled, settled
 from domain.form_plans import plan_of
 from domain.form_values import MOST_NAMED, EntityInput, Named, batches, entity_input, form_of
-from domain.inputs import UserInputs, violations, with_defaults
+from domain.inputs import UserInputs, undeclared, violations, with_defaults
 from domain.jq import Evaluator, Failed, Nothing, Outcome, Overran, Value
 from domain.rule_values import Query
 from domain.rules import DATASET, parsed
@@ -92,6 +92,7 @@ async def evaluated(
     *,
     at: datetime,
     enforced: bool = True,
+    keeps_undeclared: bool = True,
     to_show: bool = False,
 ) -> Evaluated:
     """The form for what was sent. A form without jq, datasets and entities asks nothing of anybody.
@@ -103,6 +104,7 @@ async def evaluated(
         evaluate: runs the programs.
         at: what `now` is.
         enforced: whether entities have to be there and in their datasets.
+        keeps_undeclared: whether inputs that the form does not have are kept; else each of them is a fault.
         to_show: also evaluate what only a form on a screen needs: datasets that are not enforced, defaults of
             inputs that have a value.
 
@@ -123,7 +125,9 @@ async def evaluated(
     known = [(part, ABSENT) for name, part in plan.defaults.items() if name not in asked]
     computed = [*known, *await evaluation.defaults(asked), *await evaluation.ask(wanted)]
     whole = [*computed, *((part, part.fallback) for part in unasked)]
-    return await evaluation.result(settled(form, whole) if whole else form, sees_offers=enforced or to_show)
+    result = await evaluation.result(settled(form, whole) if whole else form, sees_offers=enforced or to_show)
+    unknown = () if keeps_undeclared else tuple(Fault(None, text) for text in undeclared(form, sent))
+    return replace(result, found=(*unknown, *result.found)) if unknown else result
 
 
 class _Evaluation:

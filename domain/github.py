@@ -2,12 +2,14 @@
 
 import hmac
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Self
 
 import regex
 from pydantic import JsonValue
 
 from domain.errors import Unauthenticated
+from domain.foreign import is_id, moment
 from domain.runs import RunStatus
 
 SIGNATURE: Final = "X-Hub-Signature-256"
@@ -17,6 +19,7 @@ WORKFLOW_RUN: Final = "workflow_run"
 
 _SUCCESSES = frozenset({"success", "skipped", "neutral"})
 _COMPLETED = "completed"
+_DISPATCHED = "workflow_dispatch"
 _EXTERNAL = regex.compile(r"gh_\d{1,20}_\d{1,20}_(?P<run>\d{1,20})")
 _RUN = regex.compile(r"(?<![A-Za-z0-9_])r_[A-Za-z0-9]{16}(?![A-Za-z0-9])")
 _LINK = regex.compile(r"https?://[^/?#]+/(?P<repository>[^/?#]+/[^/?#]+)/actions/runs/(?P<run>\d{1,20})(?:[/?#].*)?")
@@ -57,17 +60,25 @@ class WorkflowRun:
     conclusion: str | None
     link: str
     title: str
+    created_at: datetime | None = None
+    """None where it is not told in a way that can be read."""
+    repository: str = ""
+    """Owner and name."""
+    workflows: frozenset[str] = frozenset()
+    """What its workflow is called: the name of its file, and its number."""
+    event: str = ""
+    """What has started it."""
 
     @classmethod
     def read(cls, document: JsonValue) -> Self | None:
         """The workflow run; None if this is none."""
         match document:
             case {
-                "id": int(number),
+                "id": number,
                 "status": str(status),
-                "repository": {"id": int(repository), "owner": {"id": int(owner)}},
+                "repository": {"id": repository, "owner": {"id": owner}} as where,
                 **said,
-            }:
+            } if is_id(number) and is_id(repository) and is_id(owner):
                 return cls(
                     id=number,
                     owner_id=owner,
@@ -76,6 +87,10 @@ class WorkflowRun:
                     conclusion=_text(said.get("conclusion")),
                     link=_text(said.get("html_url")) or "",
                     title=f"{_text(said.get('name'))} {_text(said.get('display_title'))}",
+                    created_at=moment(said.get("created_at")),
+                    repository=_repository(where),
+                    workflows=frozenset((_file(said.get("path")), str(said.get("workflow_id")))),
+                    event=_text(said.get("event")) or "",
                 )
         return None
 
@@ -83,6 +98,14 @@ class WorkflowRun:
     def run_ids(self) -> list[str]:
         """The runs of ours that its name or title names."""
         return _RUN.findall(self.title)
+
+    def comes_of(self, repository: str, workflow: str) -> bool:
+        """Whether it was dispatched, and is one of this workflow of this repository."""
+        return (
+            self.event == _DISPATCHED
+            and self.repository.lower() == repository.lower()
+            and workflow.rpartition("/")[2] in self.workflows
+        )
 
     @property
     def external_run_id(self) -> str:
@@ -118,6 +141,18 @@ def require_signature(secret: str, signature: str | None, body: bytes) -> None:
     expected = "sha256=" + hmac.digest(secret.encode(), body, "sha256").hex()
     if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
         raise Unauthenticated("the request is not signed by GitHub with the secret that is configured here")
+
+
+def _repository(document: Any) -> str:
+    match document:
+        case {"name": str(name), "owner": {"login": str(owner)}}:
+            return f"{owner}/{name}"
+    return ""
+
+
+def _file(path: Any) -> str:
+    """`.github/workflows/deploy.yml@main` is the file `deploy.yml`."""
+    return (_text(path) or "").partition("@")[0].rpartition("/")[2]
 
 
 def _text(value: Any) -> str | None:

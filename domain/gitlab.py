@@ -11,6 +11,7 @@ import regex
 from pydantic import JsonValue
 
 from domain.errors import Unauthenticated
+from domain.foreign import is_id
 from domain.runs import RunStatus
 
 TOKEN: Final = "X-Gitlab-Token"  # noqa: S105 - the name of a header
@@ -37,16 +38,21 @@ _LINK = regex.compile(r"https?://[^/?#]+(?P<path>/[^?#]+?)(?:/-)?/pipelines/(?P<
 
 
 def pipeline_number(project: str, external: str | None, links: tuple[str, ...] = ()) -> int | None:
-    """The id of the project's pipeline by what is known of it: a link to it, or our external id; else None.
+    """The id of the project's pipeline by what is known of it: our external id, or a link to it; else None.
 
-    >>> pipeline_number("a/b", "47"), pipeline_number("a/b", "7", ("https://gitlab.com/a/b/-/pipelines/48",))
+    The external id comes first, because it is what GitLab has answered; links may lead to other pipelines, too.
+
+    >>> link = "https://gitlab.com/a/b/-/pipelines/48"
+    >>> pipeline_number("a/b", "47", (link,)), pipeline_number("a/b", "mine", (link,))
     (47, 48)
     """
+    if external and _EXTERNAL.fullmatch(external):
+        return int(external)
     for link in links:
         found = _LINK.fullmatch(link)
         if found and found["path"].lower().endswith(f"/{project.lower()}"):
             return int(found["number"])
-    return int(external) if external and _EXTERNAL.fullmatch(external) else None
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,7 @@ class Pipeline:
     def read(cls, document: JsonValue) -> Self | None:
         """The pipeline that an answer of the API is; None if it is none."""
         match document:
-            case {"id": int(number), "status": str(status), **said} if not isinstance(number, bool):
+            case {"id": number, "status": str(status), **said} if is_id(number):
                 return cls(number, status, _text(said.get("web_url")))
         return None
 
@@ -77,9 +83,9 @@ class Pipeline:
         """
         match document:
             case {
-                "object_attributes": {"id": int(number), "status": str(status), **said},
+                "object_attributes": {"id": number, "status": str(status), **said},
                 "project": {"path_with_namespace": str(project)},
-            } if not isinstance(number, bool):
+            } if is_id(number):
                 named = named_runs(said.get("variables")) if _text(said.get("source")) in _OF_API else ()
                 return cls(number, status, _text(said.get("url")), project, frozenset(named))
         return None

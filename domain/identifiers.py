@@ -1,11 +1,11 @@
 """Typed identifiers: a string with a pattern per kind, and how new ones look."""
 
 import hashlib
-import secrets
+import os
 import string
 from base64 import b64encode
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar, Self
 
 import regex
@@ -16,7 +16,9 @@ _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 """In the order in which they sort."""
 _PAIRS = [one + other for one in _ALPHABET for other in _ALPHABET]
 _LENGTH = 16
-_TIME_LENGTH = 8
+_HALF = _LENGTH // 2
+_BYTES = 768
+"""How many are asked for at a time: some hundred halves."""
 
 
 class Identifier(str):
@@ -60,7 +62,7 @@ class RunId(Identifier):
 
 def new(prefix: str) -> str:
     """A fresh opaque id, `<prefix>_` and 16 letters or digits: 95 random bits."""
-    return f"{prefix}_{_random(_LENGTH)}"
+    return f"{prefix}_{_random()}{_random()}"
 
 
 def successive(prefix: str, at: datetime) -> str:
@@ -68,11 +70,7 @@ def successive(prefix: str, at: datetime) -> str:
 
     47 of its bits are random.
     """
-    number, pairs = int(at.timestamp() * 1000), []
-    for _ in range(_TIME_LENGTH // 2):
-        number, place = divmod(number, len(_PAIRS))
-        pairs.append(_PAIRS[place])
-    return f"{prefix}_{''.join(reversed(pairs))}{_random(_LENGTH - _TIME_LENGTH)}"
+    return f"{prefix}_{_instant(at)}{_random()}"
 
 
 def derived(prefix: str, *parts: str) -> str:
@@ -85,12 +83,31 @@ def derived(prefix: str, *parts: str) -> str:
     return f"{prefix}_{letters}"
 
 
-def _random(length: int) -> str:
-    # Base64 without its two signs leaves letters and digits alike often, and enough of them.
-    letters = b""
-    while len(letters) < length:
-        letters += b64encode(secrets.token_bytes(18)).translate(None, b"+/")
-    return letters[:length].decode()
+@lru_cache(maxsize=64)
+def _instant(at: datetime) -> str:
+    number, pairs = int(at.timestamp() * 1000), []
+    for _ in range(_HALF // 2):
+        number, place = divmod(number, len(_PAIRS))
+        pairs.append(_PAIRS[place])
+    return "".join(reversed(pairs))
+
+
+_drawn: list[str] = []
+"""Random halves of ids that nobody has taken yet: asking the system for each costs more than all the rest of an id."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_drawn.clear)  # or both processes would make the same ids
+
+
+def _random() -> str:
+    """Half of an id."""
+    while True:
+        try:
+            return _drawn.pop()  # of several threads each gets another one
+        except IndexError:
+            # Base64 without its two signs leaves letters and digits alike often, and enough of them.
+            letters = b64encode(os.urandom(_BYTES)).translate(None, b"+/").decode()
+            _drawn.extend([letters[at : at + _HALF] for at in range(0, len(letters) - _HALF, _HALF)])
 
 
 @cache

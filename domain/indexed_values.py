@@ -41,9 +41,6 @@ class Entry(NamedTuple):
 _Scalar: TypeAlias = tuple[str, float, str, str | None, int | None]
 """The head, the number, the kind, the whole and the moment of an entry."""
 
-_Placed: TypeAlias = tuple[int, str, float, str, str | None, int | None]
-"""The same after its place."""
-
 _FEW: Final = 20
 """How many short texts an array has at most whose entries are remembered."""
 
@@ -119,31 +116,28 @@ def _digest(plain: list[tuple[str, object]]) -> str:
 
 def _add_array(found: list[Entry], name: str, values: Sequence[JsonValue]) -> None:
     repeats = len(values) <= _FEW and all(isinstance(one, str) and len(one) <= HEAD for one in values)
-    placed = _placed_texts(tuple(values)) if repeats else _placed(values)
-    found += [
-        Entry(name, head, number, place, kind, whole, moment) for place, head, number, kind, whole, moment in placed
-    ]
+    found += _texts(name, tuple(values)) if repeats else _placed(name, values)
 
 
-def _placed(values: Sequence[JsonValue]) -> list[_Placed]:
+def _placed(name: str, values: Sequence[JsonValue]) -> list[Entry]:
     """The entries of an array."""
     scalars = [_element(one) for one in values]
     known = [one for one in scalars if one is not None]
     is_equal_to_any = len(known) == len(scalars) and not any(one[2] == "array" for one in known)
     same = _digest([_plain_scalar(one) for one in known]) if is_equal_to_any else ""
-    found: list[_Placed] = [(0, same, 0.0, "array", None, None)]
+    found = [Entry(name, same, 0.0, 0, "array")]
     # Texts that name one instant are equal, and yet each has its own entry: as texts they differ.
     places: dict[tuple[str, float], int] = {}
     for one in dict.fromkeys(known):
-        head, number = one[:2]
+        head, number, kind, whole, moment = one
         # Only those with the same key are told apart by their place: what is before an element does not change it.
         places[head, number] = place = places.get((head, number), 0) + 1
-        found.append((place, *one))
+        found.append(Entry(name, head, number, place, kind, whole, moment))
     return found
 
 
 # Teams and tags are the same again and again.
-_placed_texts = lru_cache(maxsize=1024)(_placed)
+_texts = lru_cache(maxsize=1024)(_placed)
 
 
 def _element(value: JsonValue) -> _Scalar | None:

@@ -32,6 +32,8 @@ _LARGE = 1000
 _CACHED_CHARACTERS = 64 * 1024
 _LISTED = 10
 _NAMES_A_HOST = ("http", "https", "ws", "wss", "ftp")
+_COMMON_URL = regex.compile(r"https?://[A-Za-z0-9.-]+(?:/[A-Za-z0-9._~:/?#@!$&'()*+,;=%-]*)?")
+"""What most URLs look like; there is nothing about them to find out."""
 _NOT_IN_URLS = regex.compile(r'[\s\x00-\x1f\x7f\\<>"{}|^`]')
 
 
@@ -120,6 +122,8 @@ _kept = lru_cache(maxsize=512)(_compiled)
 
 def is_url(text: str) -> bool:
     """Whether the text is an absolute URL with a scheme."""
+    if _COMMON_URL.fullmatch(text):
+        return True
     if _NOT_IN_URLS.search(text):
         return False
     try:

@@ -16,6 +16,8 @@ from domain.input_schemas import definition_problem, is_jq, problems, schema
 from domain.shapes import MAX_PROBLEMS, Closed, Either, OrJq, Verbatim, json_path, refuse_deep, shortened
 
 _ID = r"[A-Za-z0-9@_=\\-]+"
+MOST_UNDECLARED = 1_000
+"""How many undeclared inputs a refusal names."""
 _OPTIONAL_FORMATS_OF_SECRETS = (None, "multi-line")
 
 Format = Literal[
@@ -240,7 +242,7 @@ def _dynamic(value: JsonValue, path: tuple[str | int, ...]) -> Iterator[tuple[st
             yield from _dynamic(item, (*path, index))
 
 
-def checked(form: UserInputs, values: Document) -> Document:
+def checked(form: UserInputs, values: Document, *, keeps_undeclared: bool = True) -> Document:
     """The values after defaults, declared inputs first and in the order of the form, then the undeclared ones.
 
     A declared input that is null counts as not sent. What was sent is never replaced: not false, 0 or "". Hidden and
@@ -256,7 +258,8 @@ def checked(form: UserInputs, values: Document) -> Document:
         reason = "is dynamic (jqQuery), and this version evaluates static forms only"
         raise InvalidInputs(*(f"{path} {reason}" for path in dynamic[:MAX_PROBLEMS]))
     filled = with_defaults(form, values)
-    if faults := list(dict.fromkeys(islice((text for _, text in violations(form, filled)), MAX_PROBLEMS))):
+    faults = list(dict.fromkeys(islice((text for _, text in violations(form, filled)), MAX_PROBLEMS)))
+    if faults := [*([] if keeps_undeclared else undeclared(form, values)), *faults]:
         raise InvalidInputs(*faults)
     return filled
 
@@ -270,6 +273,17 @@ def with_defaults(form: UserInputs, values: Document) -> Document:
         if value is not None:
             filled[name] = value
     return filled | {name: value for name, value in values.items() if name not in form.properties}
+
+
+def undeclared(form: UserInputs, values: Document) -> list[str]:
+    """That the form does not have them, of each input it does not have; after very many only how many more there are.
+
+    One that is null is among them: its name is as unknown as any.
+    """
+    unknown = [name for name in values if name not in form.properties]
+    told = [f"/{shortened(name, 80)} is not declared" for name in unknown[:MOST_UNDECLARED]]
+    more = len(unknown) - len(told)
+    return [*told, f"{more} more inputs are not declared"] if more else told
 
 
 def violations(form: UserInputs, filled: Document) -> Iterator[tuple[str, str]]:

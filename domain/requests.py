@@ -120,7 +120,10 @@ def requested(action: Action, request: RunRequest, given: Circumstances) -> Run:
     if form is None:
         raise NotSelfService(f"Action {action.identifier!r} is an automation: only its event starts it")
     target = given.target
-    values = _held(given.form) if given.form else inputs.checked(form, request.properties)
+    if given.form:
+        values = _held(given.form)
+    else:
+        values = inputs.checked(form, request.properties, keeps_undeclared=definition.keeps_undeclared)
     values = encryption.encrypted(definition.encrypted_inputs, values, client_secret=given.client_secret)
     required = definition.required_approval or False
     waits = is_required(required)

@@ -1,14 +1,12 @@
 """How requests to other systems leave this network: a part of the settings."""
 
-import ssl
-from pathlib import Path
 from typing import Annotated
 
 import httpx
 from pydantic import AfterValidator, SecretStr
 from pydantic_settings import BaseSettings
 
-from runtime.setting_types import Words
+from runtime.setting_types import Certificates, Words
 
 
 def _proxy(url: SecretStr) -> SecretStr:
@@ -22,14 +20,6 @@ def _proxy(url: SecretStr) -> SecretStr:
     return url
 
 
-def _certificates(path: Path) -> Path:
-    try:
-        ssl.create_default_context().load_verify_locations(cafile=path)
-    except (OSError, ValueError):
-        raise ValueError("must be the path of a file that has certificates in PEM") from None
-    return path
-
-
 class EgressSettings(BaseSettings):
     """The settings about what goes out."""
 
@@ -39,5 +29,5 @@ class EgressSettings(BaseSettings):
     no_proxy: Words = ()
     """What goes around the proxy: hosts with all below them, addresses and networks, e.g. `example.com,10.0.0.0/8`."""
 
-    ca_bundle: Annotated[Path, AfterValidator(_certificates)] | None = None
+    ca_bundle: Certificates | None = None
     """A file of certificates (PEM) that are trusted beside the usual ones."""

@@ -272,8 +272,11 @@ class _Connection:
             self._producer.poll(_POLL_SECONDS)
 
     def _noted(self, fault: KafkaError) -> None:
-        if fault.code() != KafkaError._ALL_BROKERS_DOWN or not self.problem:
+        if fault.code() != KafkaError._ALL_BROKERS_DOWN:
             self.problem = _words(fault)
+        elif not self.problem:  # whoever is not there, or does not let us in, was named before
+            protocol = self._configuration["security.protocol"].upper()
+            self.problem = f"the brokers close the connection, as if they expected something else than {protocol}"
         self.troubled |= fault.fatal()
 
 

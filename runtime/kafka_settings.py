@@ -1,13 +1,12 @@
 """Where Kafka is and as whom it is spoken to: a part of the settings."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import regex
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings
 
-from runtime.setting_types import Positive, Words
+from runtime.setting_types import Certificates, Positive, Words
 
 _BROKER = regex.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):[0-9]{1,5}")
 
@@ -38,7 +37,7 @@ class KafkaSettings(BaseSettings):
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     """How we log in, if we do."""
 
-    kafka_ca_file: Path | None = None
+    kafka_ca_file: Certificates | None = None
     """The certificates (PEM) that Kafka's are checked with. By default those of the system."""
 
     kafka_client_username: str | None = None

@@ -1,5 +1,6 @@
 """What the values of settings look like in the environment, and what they must be."""
 
+import ssl
 from base64 import b64decode
 from datetime import timedelta
 from pathlib import Path
@@ -54,6 +55,15 @@ def base64(token: SecretStr) -> SecretStr:
     return token
 
 
+def certificates(path: Path) -> Path:
+    """The path of a file that has certificates."""
+    try:
+        ssl.create_default_context().load_verify_locations(cafile=path)
+    except (OSError, ValueError):
+        raise ValueError("must be the path of a file that has certificates in PEM") from None
+    return path
+
+
 def header_name(name: str) -> str:
     """The name of a header."""
     if not _HEADER.fullmatch(name):
@@ -89,6 +99,8 @@ Retention = Annotated[Duration, Field(le=timedelta(days=36500))]
 WebAddress = Annotated[str, AfterValidator(web_address)]
 """Without a slash at the end."""
 HeaderName = Annotated[str, AfterValidator(header_name)]
+Certificates = Annotated[Path, AfterValidator(certificates)]
+"""A file, in PEM."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
 

@@ -20,7 +20,7 @@ from domain.documents import Document
 from domain.errors import IdentifierTaken, NotFound
 from domain.permissions import Permissions
 from domain.runs import PLATFORM, Run, Source
-from store import changes, listeners, runs, schedules
+from store import changes, claims, listeners, runs, schedules
 from store.columns import table
 from store.database import execute
 from store.tables import ActionRow, ActionVersionRow, RunRow
@@ -66,8 +66,12 @@ async def create(session: AsyncSession, action: Action, *, origin: str) -> None:
     await _record(session, None, action.echo(), action, by=action.created_by, at=action.created_at, origin=origin)
 
 
-async def replace(session: AsyncSession, before: Action, after: Action, *, origin: str) -> None:
+async def replace(
+    session: AsyncSession, before: Action, after: Action, *, origin: str, same_event: bool = False
+) -> None:
     """Make `after` the current version; it may have another identifier. An automation that was paused stays so.
+
+    One that listens to something else begins to listen; `same_event` says that it only names the same otherwise.
 
     Raises:
         IdentifierTaken: another action has the new identifier.
@@ -77,7 +81,7 @@ async def replace(session: AsyncSession, before: Action, after: Action, *, origi
     replaced = (
         update(ActionRow)
         .where(col(ActionRow.id) == after.id, col(ActionRow.version) == before.version)
-        .values(**_columns(after), **await _listening(session, before, after))
+        .values(**_columns(after), **await _listening(session, before, after, same_event=same_event))
     )
     try:
         result = await session.exec(replaced)
@@ -91,6 +95,7 @@ async def replace(session: AsyncSession, before: Action, after: Action, *, origi
     followed = {"action": after.identifier, "restricted": columns["restricted"]}
     if (before.identifier, _columns(before)["restricted"]) != tuple(followed.values()):
         await session.exec(update(RunRow).where(col(RunRow.action_id) == after.id).values(**followed))
+        await claims.follow(session, after.id, after.identifier)
     was, is_now = before.echo(known.get(before.id)), after.echo(known.get(after.id))
     await _record(session, was, is_now, after, by=after.updated_by, at=after.updated_at, origin=origin)
 
@@ -311,7 +316,7 @@ def _event(action: Action) -> JsonValue:
     return trigger.get("event") if isinstance(trigger, dict) and trigger.get("type") == "automation" else None
 
 
-async def _listening(session: AsyncSession, before: Action, after: Action) -> dict[str, Any]:
+async def _listening(session: AsyncSession, before: Action, after: Action, *, same_event: bool) -> dict[str, Any]:
     """The columns that say since when the action listens, as far as they change with it."""
     if not _listens(before) and not _listens(after):
         return {}
@@ -319,7 +324,7 @@ async def _listening(session: AsyncSession, before: Action, after: Action) -> di
     number = await listeners.changed(session)
     if not _listens(after):
         return {"listening_since": None}
-    stays = _listens(before) and documents.same(_event(before), _event(after))
+    stays = _listens(before) and (same_event or documents.same(_event(before), _event(after)))
     return {} if stays else {"listening_since": number}
 
 

@@ -13,6 +13,7 @@ from domain.audit import FOR_EVERYBODY, Resource
 from domain.changes import Outcome
 from domain.documents import Document
 from domain.runs import RunStatus
+from store import timer_names
 from store.automation_tables import AutomationWriteRow, FiringRow, HeldChangeRow, PendingChangeRow
 from store.database import Database
 from store.run_visibility import Viewer, visible_to
@@ -98,6 +99,7 @@ async def purge(database: Database, *, before: datetime) -> int:
             ids, sequences = [one for one, _ in deleted], [one for _, one in deleted]
             await session.exec(delete(FiringRow).where(col(FiringRow.change_id).in_(ids)))
             await session.exec(delete(AutomationWriteRow).where(col(AutomationWriteRow.sequence).in_(sequences)))
+            await timer_names.forget(session)
         total += len(deleted)
         if len(deleted) < _BATCH:
             return total

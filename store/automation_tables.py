@@ -137,6 +137,19 @@ class EntityTimerRow(SQLModel, table=True):
     pending_since: datetime | None = Field(default=None, sa_column=Column(Moment(), nullable=True))
 
 
+class TimerRenameRow(SQLModel, table=True):
+    """A timer property that got another name; it goes with the last change of before."""
+
+    __tablename__ = "timer_renames"
+
+    id: int | None = Field(default=None, sa_column=Column(SEQUENCE, primary_key=True, autoincrement=True))
+    blueprint: str = Field(index=True)
+    old: str
+    new: str
+    upto: int = Field(sa_column=Column(SEQUENCE, nullable=False, autoincrement=False))
+    """The sequence of the last change there was: later ones know it by the new name."""
+
+
 class ScheduleRow(SQLModel, table=True):
     """The Temporal Schedule of an automation that is started by the clock."""
 

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from weakref import WeakSet
 
@@ -15,6 +16,8 @@ log = logging.getLogger(__name__)
 CHANNEL = "interlock_pending"
 CLAIMS = "interlock_claims"
 TURNS = "interlock_turns"
+LISTENER = "interlock listener"
+"""How the connection calls itself that listens to them."""
 _RETRY_SECONDS = 5.0
 
 
@@ -28,11 +31,13 @@ class Ear:
         """Wake whoever waits."""
         self._rung.set()
 
-    async def wait(self, seconds: float) -> None:
-        """Wait until the bell rings, but no longer than this."""
+    async def wait(self, seconds: float) -> bool:
+        """Wait until the bell rings, but no longer than this; whether it has."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._rung.wait(), seconds)
+        rung = self._rung.is_set()
         self._rung.clear()
+        return rung
 
 
 class Bell:
@@ -59,12 +64,15 @@ class Bell:
 
 
 @contextlib.asynccontextmanager
-async def across_processes(url: str, bell: Bell, channel: str = CHANNEL) -> AsyncIterator[None]:
-    """While in it, the bell also rings when other processes ring theirs. On SQLite they are not heard."""
+async def across_processes(url: str, bells: Mapping[str, Bell]) -> AsyncIterator[None]:
+    """While in it, the bells of these channels also ring when other processes ring theirs: one connection for all.
+
+    On SQLite they are not heard.
+    """
     if url.startswith("sqlite"):
         yield
         return
-    task = asyncio.create_task(_hear(url, bell, channel))
+    task = asyncio.create_task(_hear(url, bells))
     try:
         yield
     finally:
@@ -73,25 +81,32 @@ async def across_processes(url: str, bell: Bell, channel: str = CHANNEL) -> Asyn
             await task
 
 
-async def _hear(url: str, bell: Bell, channel: str) -> None:
+async def _hear(url: str, bells: Mapping[str, Bell]) -> None:
     address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
-    def heard(*_: Any) -> None:
-        bell.ring()
+    def heard(_connection: Any, _pid: int, channel: str, _payload: object) -> None:
+        bells[channel].ring()
 
     while True:
+        pause = _RETRY_SECONDS
         try:
-            connection = await asyncpg.connect(address, timeout=5)
+            connection = await asyncpg.connect(address, timeout=5, server_settings={"application_name": LISTENER})
             try:
                 lost = _loss(connection)
-                await connection.add_listener(channel, heard)
+                for channel in bells:
+                    await connection.add_listener(channel, heard)
+                for bell in bells.values():
+                    bell.ring()  # nobody knows what rang before
+                listening = time.monotonic()
                 await lost.wait()
+                if time.monotonic() - listening > _RETRY_SECONDS:
+                    pause = 0.0  # it has worked, so it probably does
             finally:
                 await connection.close(timeout=1)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             # Whoever waits for it looks from time to time anyway: it only takes longer.
             log.warning("nobody is heard ringing", extra={"cause": type(error).__name__})
-        await asyncio.sleep(_RETRY_SECONDS)
+        await asyncio.sleep(pause)
 
 
 def _loss(connection: Any) -> asyncio.Event:

@@ -5,10 +5,11 @@ from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, insert, update
-from sqlmodel import col, delete
+from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.audit import Resource
+from domain.blueprint_identifiers import NewName
 from domain.blueprint_permissions import Block, BlueprintPermissions, refuse
 from domain.blueprints import Definition
 from domain.changes import Change
@@ -27,6 +28,7 @@ _READERS = sa.select(_COLUMNS.blueprint, _COLUMNS.document).where(
 _READERS_OF_ONE = _READERS.where(_COLUMNS.blueprint == bindparam("of"))
 _INSERT = insert(table(BlueprintPermissionsRow))
 _UPDATE = update(table(BlueprintPermissionsRow)).where(_COLUMNS.blueprint == bindparam("of"))
+_RENAME = _UPDATE.values(blueprint=bindparam("now"), document=bindparam("says", type_=_COLUMNS.document.type))
 
 
 async def get(session: AsyncSession, definition: Definition) -> BlueprintPermissions:
@@ -100,6 +102,16 @@ async def follow(session: AsyncSession, definition: Definition, renamed: Mapping
 async def forget(session: AsyncSession, blueprint: str) -> None:
     """Delete the permissions of a blueprint that is gone."""
     await session.exec(delete(BlueprintPermissionsRow).where(col(BlueprintPermissionsRow.blueprint) == blueprint))
+
+
+async def rename_blueprint(session: AsyncSession, what: NewName) -> None:
+    """Let permissions and the queries of policies, of all blueprints, go by its new identifier. It tells nobody."""
+    rows = (await session.exec(select(BlueprintPermissionsRow.blueprint, BlueprintPermissionsRow.document))).all()
+    for blueprint, found in rows:
+        document = dict(found)
+        after, now = what.in_permissions(document), what.of(blueprint)
+        if now != blueprint or after is not document:
+            await execute(session, _RENAME, {"of": blueprint, "now": now, "says": after})
 
 
 async def _written(session: AsyncSession, blueprint: str) -> BlueprintPermissions | None:

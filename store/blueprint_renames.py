@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, update
@@ -10,6 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.blueprint_renames import Part, Rename
 from domain.blueprints import Blueprint, Definition
+from domain.documents import Document
 from domain.entities import Author, Entity
 from domain.errors import NotFound
 from store import (
@@ -20,7 +22,10 @@ from store import (
     catalog_migrations,
     entities,
     entity_values,
+    listeners,
+    replays,
     scorecards,
+    timer_names,
 )
 from store.catalog_tables import EntityRelationRow, EntityRow
 from store.columns import table
@@ -64,6 +69,8 @@ async def rename(
             await _rename_in_entities(session, identifier, what)
         if what.part is Part.PROPERTY:
             await blueprint_timers.rename(session, before.definition, renamed.definition, what.old, what.new, at=at)
+            if what.old in before.definition.timers:
+                await timer_names.note(session, identifier, what.old, what.new)
         writer = Writer(Author(by, at, ""), origin)
         await scorecards.follow(session, renamed, what, writer=writer)
         await _rename_in_automations(session, identifier, what, by=by, at=at, origin=origin)
@@ -106,7 +113,10 @@ async def _rename_relation(session: AsyncSession, before: Definition, what: Rena
 async def _rename_in_automations(
     session: AsyncSession, blueprint: str, what: Rename, *, by: str, at: datetime, origin: str
 ) -> None:
-    """Let automations listen to the timer by its new name, in a version of their own; also drafts and paused ones."""
+    """Let automations listen to the timer by its new name, in a version of their own; also drafts and paused ones.
+
+    They are still asked about what is pending. Those that named the new one already have not listened to this timer.
+    """
     rows = await session.exec(
         select(ActionRow.id, ActionRow.version)
         .where(ActionRow.trigger_type == "automation", ActionRow.blueprint == blueprint)
@@ -117,12 +127,21 @@ async def _rename_in_automations(
         before = await actions.version(session, action_id, version)
         document = what.in_automation(before.document, blueprint)
         if document is before.document:
+            if what.turned.in_automation(document, blueprint) is not document:
+                await listeners.begin_anew(session, action_id)
             continue
         after = replace(before, version=before.version + 1, document=document, updated_at=at, updated_by=by)
         try:
-            await actions.replace(session, before, after, origin=origin)
+            await actions.replace(session, before, after, origin=origin, same_event=True)
         except NotFound:
             raise Raced(_RACED) from None
+        await replays.rename(session, action_id, _event(before.document), _event(document))
+
+
+def _event(automation: Document) -> Document:
+    trigger: Any = automation["trigger"]
+    event: Document = trigger["event"]
+    return event
 
 
 async def _rename_in_entities(session: AsyncSession, blueprint: str, what: Rename) -> None:

@@ -50,15 +50,22 @@ async def create(session: AsyncSession, blueprint: Blueprint, *, origin: str) ->
 async def replace(
     session: AsyncSession, before: Blueprint, after: Blueprint, *, origin: str, renames: bool = False
 ) -> None:
-    """Make `after` the blueprint of that name. `before` was read `to_change` in this transaction.
+    """Make `after` of the blueprint. `before` was read `to_change` in this transaction.
 
-    Timers follow, unless a key only gets another name: then they follow that.
+    Timers follow, unless it or a key of it only gets another name: then they follow that.
+
+    Raises:
+        IdentifierTaken: it has another identifier, which another one has.
     """
-    await session.exec(
-        sa.update(table(BlueprintRow))
-        .where(_COLUMNS.identifier == before.identifier)
-        .values(revision=_COLUMNS.revision + 1, document=_BLUEPRINT.dump_python(after, mode="json"))
-    )
+    document = _BLUEPRINT.dump_python(after, mode="json")
+    try:
+        await session.exec(
+            sa.update(table(BlueprintRow))
+            .where(_COLUMNS.identifier == before.identifier)
+            .values(identifier=after.identifier, revision=_COLUMNS.revision + 1, document=document)
+        )
+    except IntegrityError:
+        raise IdentifierTaken("Blueprint", after.identifier) from None
     await _record(session, before, after, by=after.updated_by, at=after.updated_at, origin=origin)
     if not renames:
         await blueprint_timers.follow(session, before.definition, after.definition, at=after.updated_at)

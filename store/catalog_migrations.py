@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, insert, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from domain.blueprint_identifiers import NewName
 from domain.blueprints import Blueprint
 from domain.catalog_migrations import UNFINISHED, CatalogMigration
 from domain.causes import Cause
@@ -68,6 +69,20 @@ async def evaluate_anew(session: AsyncSession, before: Blueprint, after: Bluepri
     """
     if seen_by_conditions(before.definition) == seen_by_conditions(after.definition):
         return
+    await _evaluate(session, after, writer)
+
+
+async def rename_blueprint(session: AsyncSession, blueprint: Blueprint, what: NewName, *, writer: Writer) -> None:
+    """Let the work go on under the blueprint's new identifier, which jq programs that scorecards ask for may see."""
+    for document in (await session.exec(select(CatalogMigrationRow.document).where(_UNFINISHED))).all():
+        found = CatalogMigration.model_validate(document)
+        if found.source_blueprint == what.old:
+            locked = await get(session, found.id, to_change=True)
+            await put(session, locked.model_copy(update={"source_blueprint": what.new}))
+    await _evaluate(session, blueprint, writer)
+
+
+async def _evaluate(session: AsyncSession, after: Blueprint, writer: Writer) -> None:
     if await scorecards.defined(session, after.identifier):
         migration = CatalogMigration(
             id=new("migration"),

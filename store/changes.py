@@ -41,7 +41,7 @@ async def get(session: AsyncSession, change_id: str) -> Document | None:
 def _row(change: Change) -> tuple[object, ...]:
     says = change.context.get
     return (
-        change.id, change.at, change.resource_type, change.action, change.outcome, change.origin, says("runId"),
-        says("action"), says("blueprint"), says("entity"), says("webhookId"), says("webhookEventId"),
+        change.id, change.at, str(change.resource_type), str(change.action), str(change.outcome), str(change.origin),
+        says("runId"), says("action"), says("blueprint"), says("entity"), says("webhookId"), says("webhookEventId"),
         says("installationId"), False, change.document(),
     )  # fmt: skip

@@ -110,7 +110,7 @@ class Batch:
                 )
 
     async def _add(self, before: Stored | None, entity: Entity) -> None:
-        absent = await self._creatable(entity)
+        absent = await self._creatable(entity) if entity.relations else []
         was = before.entity if before else None
         await people_entities.require(self._session, was, entity, writer=self._writer)
         if self._options.validation_only:
@@ -121,7 +121,8 @@ class Batch:
         elif MIRRORED & {entity.blueprint, *(target.blueprint for target in absent)}:
             await self._keep_people(before, entity, absent)
         else:
-            await self._create_bare(absent)
+            if absent:
+                await self._create_bare(absent)
             await self._keep(self._blueprint, before, entity)
 
     async def _keep_people(self, before: Stored | None, entity: Entity, absent: Sequence[Target]) -> None:
@@ -168,7 +169,7 @@ class Batch:
             entity = settled or entity
         if entity is was:
             return
-        kind = Kind(blueprint.identifier, blueprint.definition)
+        kind = self._kind if blueprint is self._blueprint else Kind(blueprint.identifier, blueprint.definition)
         stored = self._rows.replace(kind, before, entity) if before else self._rows.create(kind, entity)
         self._exists[entity.blueprint, entity.identifier] = True
         self._written.append((blueprint, before, entity))

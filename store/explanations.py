@@ -18,8 +18,9 @@ from domain.automations import keys_of_event
 from domain.changes import Outcome, key_of
 from domain.documents import Document
 from domain.errors import InvalidRequest, NotFound
+from domain.timer_names import Span
 from domain.times import iso
-from store import actions
+from store import actions, timer_names
 from store.automation_tables import FiringRow, PendingChangeRow
 from store.columns import table
 from store.database import execute
@@ -62,8 +63,11 @@ class Listener:
     paused: Document | None
 
 
-def meant_by(event: Document) -> ColumnElement[bool]:
-    """Whether a change is one that the event of a definition means; that of a schedule means none."""
+def meant_by(event: Document, names: Sequence[Span] = ()) -> ColumnElement[bool]:
+    """Whether a change is one that the event of a definition means; that of a schedule means none.
+
+    `names` is what `timer_names.when` says of the event.
+    """
     keys = keys_of_event(event)
     if not keys:
         return sa.false()
@@ -77,9 +81,14 @@ def meant_by(event: Document) -> ColumnElement[bool]:
         col(ChangeRow.status) == Outcome.SUCCESS,
     ]
     if (name := event.get("propertyIdentifier")) is not None:
-        documents = sa.type_coerce(col(ChangeRow.document), sa.JSON)
-        conditions.append(documents[("context", "property")].as_string() == str(name))
+        conditions.append(sa.or_(*map(_within, names or [Span(str(name), 0, None)])))
     return sa.and_(*conditions)
+
+
+def _within(names: Span) -> ColumnElement[bool]:
+    sequence, documents = col(ChangeRow.sequence), sa.type_coerce(col(ChangeRow.document), sa.JSON)
+    named = documents[("context", "property")].as_string() == names.name
+    return sa.and_(named, sequence > names.after, sa.true() if names.upto is None else sequence <= names.upto)
 
 
 def between(since: datetime | None, until: datetime | None) -> ColumnElement[bool]:
@@ -98,7 +107,7 @@ async def past(
     """The changes of a span that the event of a definition means, newest first."""
     rows = await session.exec(
         select(ChangeRow.document)
-        .where(meant_by(event), between(since, until))
+        .where(meant_by(event, await timer_names.when(session, event)), between(since, until))
         .order_by(col(ChangeRow.at).desc(), col(ChangeRow.sequence).desc())
         .limit(limit)
     )

@@ -14,7 +14,8 @@ from domain.changes import Happening, Key
 from domain.condition_index import ConditionIndex
 from domain.documents import Document
 from domain.identifiers import new
-from store.automation_tables import ListeningRow
+from domain.timer_names import TimerRename
+from store.automation_tables import ListeningRow, TimerRenameRow
 from store.catalog_tables import BlueprintRow
 from store.columns import table
 from store.database import execute
@@ -31,6 +32,9 @@ _DESTINATION = table(BlueprintRow).c.document[("document", "changelogDestination
 _DESTINATIONS = sa.select(table(BlueprintRow).c.identifier, _DESTINATION).where(
     table(BlueprintRow).c.document[("document", "changelogDestination", "type")].as_string().in_(("KAFKA", "WEBHOOK"))
 )
+
+_RENAMED = table(TimerRenameRow).c
+_TIMER_RENAMES = sa.select(_RENAMED.blueprint, _RENAMED.old, _RENAMED.new, _RENAMED.upto).order_by(_RENAMED.id)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Listening:
     """Of each of them, by the id of its action."""
     destinations: Mapping[str, Document]
     """The `changelogDestination` of each blueprint that has one."""
+    timer_renames: Mapping[str, Sequence[TimerRename]] = field(default_factory=dict)
+    """What timer properties of a blueprint were called, as far as there are changes of then."""
     _by_value: dict[Key, ConditionIndex[Listener]] = field(default_factory=dict, compare=False)
 
     def possible(self, key: Key, event: Document) -> Sequence[Listener]:
@@ -84,16 +90,20 @@ _known: OrderedDict[str, Listening] = OrderedDict()
 
 async def current(session: AsyncSession) -> Listening:
     """Who listens, as it is in the transaction of the session."""
-    number, token = (await execute(session, _NUMBER, {})).one()
     if _CHANGING in session.info:  # what this transaction sees is nobody else's yet
         mine: Listening | None = session.info[_CHANGING]
-        session.info[_CHANGING] = mine = mine or await _read(session, number)
+        session.info[_CHANGING] = mine = mine or await _read(session, await _number(session))
         return mine
-    if token not in _known:
-        _known[token] = await _read(session, number)
-        while len(_known) > _MOST_KNOWN:
-            _known.popitem(last=False)
-    return _known[token]
+    while True:
+        number, token = (await execute(session, _NUMBER, {})).one()
+        if found := _known.get(token):
+            return found
+        found = await _read(session, number)
+        if await _number(session) == number:  # or parts of it are of another moment
+            _known[token] = found
+            while len(_known) > _MOST_KNOWN:
+                _known.popitem(last=False)
+            return found
 
 
 async def changed(session: AsyncSession) -> int:
@@ -103,8 +113,19 @@ async def changed(session: AsyncSession) -> int:
     """
     session.info[_CHANGING] = None
     await execute(session, _BUMP, {"new_token": new("listening")})
+    return await _number(session)
+
+
+async def _number(session: AsyncSession) -> int:
     number: int = (await execute(session, _NUMBER, {})).one()[0]
     return number
+
+
+async def begin_anew(session: AsyncSession, action_id: str) -> None:
+    """Let the automation, if it listens, be asked about what happens from now on only: its event means other things."""
+    number = await changed(session)
+    listens = sa.and_(col(ActionRow.id) == action_id, col(ActionRow.listening_since).is_not(None))
+    await session.exec(update(ActionRow).where(listens).values(listening_since=number))
 
 
 async def _read(session: AsyncSession, number: int) -> Listening:
@@ -123,4 +144,7 @@ async def _read(session: AsyncSession, number: int) -> Listening:
         for key in keys_of_event(trigger["event"]):
             by_key[key].append(by_action[action_id])
     destinations = {name: where for name, where in (await execute(session, _DESTINATIONS, {})).all() if where}
-    return Listening(number, dict(by_key), by_action, conditions, destinations)
+    renames: defaultdict[str, list[TimerRename]] = defaultdict(list)
+    for blueprint, *rename in (await execute(session, _TIMER_RENAMES, {})).all():
+        renames[blueprint].append(TimerRename(*rename))
+    return Listening(number, dict(by_key), by_action, conditions, destinations, dict(renames))

@@ -11,7 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from domain.changes import Change
 from domain.documents import Document
 from store import listeners
-from store.automation_tables import PendingChangeRow
+from store.automation_tables import HeldChangeRow, PendingChangeRow, ReplayRow
 from store.bell import CHANNEL
 from store.columns import table
 from store.database import execute
@@ -22,6 +22,19 @@ _ROW = _PENDING.c
 _EARLIER = _PENDING.alias("earlier")
 _INSERT = insert(_PENDING)
 _ANY = sa.select(_ROW.id).limit(1)
+_HELD, _REPLAYS = table(HeldChangeRow).c, table(ReplayRow).c
+_ABOUT = sa.union_all(
+    *(
+        sa.select(waiting).where(
+            # As a subquery, so that no database looks through all changes of the blueprint instead.
+            sa.exists().where(
+                _CHANGES.c.id == waiting, _CHANGES.c.resource_type == "entity", _CHANGES.c.blueprint == bindparam("of")
+            )
+        )
+        for waiting in (_ROW.change_id, _HELD.change_id)
+    ),
+    sa.select(_REPLAYS.id).where(_REPLAYS.event[("blueprintIdentifier",)].as_string() == bindparam("of")),
+).limit(1)
 _BLOCKED = sa.exists().where(
     _EARLIER.c.subject == _ROW.subject, _EARLIER.c.id < _ROW.id, _EARLIER.c.leased_until > bindparam("at")
 )
@@ -109,6 +122,11 @@ async def ring(session: AsyncSession) -> None:
 async def waiting(session: AsyncSession) -> bool:
     """Whether there is anything to take."""
     return (await execute(session, _ANY, {})).first() is not None
+
+
+async def about(session: AsyncSession, blueprint: str) -> bool:
+    """Whether any of them is about an entity of the blueprint, or will be: it is held, or a replay will come to it."""
+    return (await execute(session, _ABOUT, {"of": blueprint})).first() is not None
 
 
 async def take(session: AsyncSession, lease: str, *, at: datetime, span: timedelta, limit: int) -> list[Pending]:

@@ -15,6 +15,7 @@ from domain.users import Caller
 from store.catalog_tables import EntityRelationRow, EntityRow
 from store.columns import table
 from store.definitions import current
+from store.entities import rewrite, to_change
 
 _AT_ONCE: Final = 500
 _entities, _relations = table(EntityRow), table(EntityRelationRow)
@@ -116,3 +117,15 @@ def _once(known: dict[Reference, _Made], of: Reference, make: Callable[[], _Made
     if of not in known:
         known[of] = make()
     return known[of]
+
+
+async def forget(session: AsyncSession, blueprint: str, relation: str) -> None:
+    """Take a relation that the blueprint has no more from all of its entities. Derived: it tells nobody."""
+    of_blueprint = sa.select(_entities.c.id).where(_entities.c.blueprint == blueprint)
+    named = sa.and_(_relations.c.relation == relation, _relations.c.source_id.in_(of_blueprint))
+    async for row_id, document in to_change(session, blueprint):
+        entity = entities.Entity.model_validate(document)
+        if relation in entity.relations:
+            relations = {name: value for name, value in entity.relations.items() if name != relation}
+            await rewrite(session, row_id, entity.model_copy(update={"relations": relations}))
+    await session.exec(sa.delete(_relations).where(named))

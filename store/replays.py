@@ -16,8 +16,9 @@ from domain.automations import Outcome
 from domain.changes import Change, Happening
 from domain.documents import Document
 from domain.identifiers import new
+from domain.timer_names import Span
 from domain.times import iso
-from store import actions, changes, listeners, pending_changes
+from store import actions, changes, listeners, pending_changes, timer_names
 from store.automation_tables import FiringRow, ListeningRow, PendingChangeRow, ReplayRow
 from store.columns import table
 from store.database import execute
@@ -33,6 +34,8 @@ _THIS = _REPLAYS.c.id == sa.bindparam("this")
 _ANY = sa.select(_REPLAYS.c.id).limit(1)
 _TAKEN = sa.select(_REPLAYS).order_by(_REPLAYS.c.id).limit(1).with_for_update(skip_locked=True)
 _OVER = sa.delete(_REPLAYS).where(_THIS)
+_OF_ACTION = sa.select(_REPLAYS.c.id, _REPLAYS.c.event).where(_REPLAYS.c.action_id == sa.bindparam("of"))
+_RENAME = sa.update(_REPLAYS).where(_THIS).values(event=sa.bindparam("now"))
 _PROGRESS = sa.update(_REPLAYS).where(_THIS).values(after=sa.bindparam("upto"))
 
 
@@ -64,11 +67,11 @@ async def start(session: AsyncSession, wish: Wish, *, by: str, at: datetime, ori
     A change that it has let pass before is left out unless it is to pass again; its run has another id then. Of many
     changes this is about the first ones only, and `go_on` about the others.
     """
-    made = new("replay")
-    upto = await _end(session, wish, after=0, size=PORTION)
-    asked = await _ask(session, wish, made, after=0, upto=upto)
+    made, names = new("replay"), await timer_names.when(session, wish.event)
+    upto = await _end(session, _meant(wish, names, 0), size=PORTION)
+    asked = await _ask(session, wish, made, _meant(wish, names, 0, upto))
     if upto is not None:
-        asked += await _count(session, wish, after=upto)
+        asked += await _count(session, wish, names, after=upto)
         row = {
             "id": made,
             "after": upto,
@@ -106,23 +109,30 @@ async def go_on(session: AsyncSession) -> bool:
         return True
     action = await actions.version(session, found.action_id, listener.version)
     wish = Wish(action, found.event, found.since, found.until, found.again)
-    upto = await _end(session, wish, after=found.after, size=PORTION)
-    await _ask(session, wish, found.id, after=found.after, upto=upto)
+    names = await timer_names.when(session, wish.event)
+    upto = await _end(session, _meant(wish, names, found.after), size=PORTION)
+    await _ask(session, wish, found.id, _meant(wish, names, found.after, upto))
     await (execute(session, _OVER, this) if upto is None else execute(session, _PROGRESS, {**this, "upto": upto}))
     await pending_changes.ring(session)
     return True
 
 
-async def _end(session: AsyncSession, wish: Wish, *, after: int, size: int) -> int | None:
-    """The sequence of the last change of so many that follow; None when there are no more than that."""
-    following = sa.select(col(ChangeRow.sequence)).where(*_meant(wish, after, None))
+async def rename(session: AsyncSession, action_id: str, before: Document, after: Document) -> None:
+    """Let replays that are under way go on for an automation that listens to the same by another name."""
+    for row in (await execute(session, _OF_ACTION, {"of": action_id})).all():
+        if row.event == before:
+            await execute(session, _RENAME, {"this": row.id, "now": after})
+
+
+async def _end(session: AsyncSession, wanted: Sequence[ColumnElement[bool]], *, size: int) -> int | None:
+    """The sequence of the last change of so many that are wanted; None when there are no more than that."""
+    following = sa.select(col(ChangeRow.sequence)).where(*wanted)
     found = (await session.exec(following.order_by(col(ChangeRow.sequence)).offset(size - 1).limit(2))).all()  # type: ignore[call-overload]
     return found[0][0] if len(found) > 1 else None
 
 
-async def _ask(session: AsyncSession, wish: Wish, replay: str, *, after: int, upto: int | None) -> int:
+async def _ask(session: AsyncSession, wish: Wish, replay: str, wanted: list[ColumnElement[bool]]) -> int:
     """Make the changes of a portion pending; how many."""
-    wanted = _meant(wish, after, upto)
     if not wish.again:
         await _forget(session, wish, wanted)
         wanted += [~_exists(FiringRow, wish.action.id), ~_exists(PendingChangeRow, wish.action.id)]
@@ -142,12 +152,12 @@ async def _ask(session: AsyncSession, wish: Wish, replay: str, *, after: int, up
     return cast("CursorResult[Any]", result).rowcount
 
 
-async def _count(session: AsyncSession, wish: Wish, *, after: int) -> int:
+async def _count(session: AsyncSession, wish: Wish, names: Sequence[Span], *, after: int) -> int:
     """How many changes follow, also those that `_ask` will forget to have been let pass; in portions, as well."""
     counted, last = 0, False
     while not last:
-        upto = await _end(session, wish, after=after, size=_COUNTED)
-        wanted = _meant(wish, after, upto)
+        upto = await _end(session, _meant(wish, names, after), size=_COUNTED)
+        wanted = _meant(wish, names, after, upto)
         if not wish.again:
             ended = sa.or_(col(FiringRow.replay) != "", ~_lost())
             wanted += [~_exists(FiringRow, wish.action.id, ended), ~_exists(PendingChangeRow, wish.action.id)]
@@ -157,8 +167,8 @@ async def _count(session: AsyncSession, wish: Wish, *, after: int) -> int:
     return counted
 
 
-def _meant(wish: Wish, after: int, upto: int | None) -> list[ColumnElement[bool]]:
-    wanted = [meant_by(wish.event), between(wish.since, wish.until), col(ChangeRow.sequence) > after]
+def _meant(wish: Wish, names: Sequence[Span], after: int, upto: int | None = None) -> list[ColumnElement[bool]]:
+    wanted = [meant_by(wish.event, names), between(wish.since, wish.until), col(ChangeRow.sequence) > after]
     return wanted if upto is None else [*wanted, col(ChangeRow.sequence) <= upto]
 
 

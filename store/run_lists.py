@@ -9,7 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from domain.runs import Run, RunStatus
 from store.run_rows import as_run
 from store.run_visibility import Viewer, visible_to
-from store.tables import ActionRow, RunRow
+from store.tables import ActionRow, ClaimRow, RunRow
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,12 @@ async def listed(session: AsyncSession, filters: Filters) -> list[Run]:
         select(
             col(RunRow.document),
             col(ActionRow.id),
-            col(RunRow.claim_queue),
-            col(RunRow.claimed_until),
+            col(ClaimRow.queue),
+            col(ClaimRow.claimed_until),
             col(RunRow.turn),
         )
         .join(ActionRow, col(ActionRow.id) == col(RunRow.action_id), isouter=True)
+        .join(ClaimRow, col(ClaimRow.run_id) == col(RunRow.id), isouter=True)
         .where(and_(true(), *(condition for condition in conditions if condition is not True)))
         .order_by(col(RunRow.created_at).desc(), col(RunRow.id))
         .limit(filters.limit)

@@ -1,6 +1,6 @@
 """Runs in SQL: the row is the fact, and `change` is the only way its status moves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, cast
@@ -18,17 +18,17 @@ from domain.errors import NotFound
 from domain.identifiers import RunId, new
 from domain.rulings import Explanation
 from domain.runs import LogLine, Run, RunStatus
-from store import changes, turns
+from store import changes, claims, turns
 from store.columns import table
 from store.database import execute
-from store.run_rows import as_claimed, as_run, queued
-from store.tables import ActionRow, RunLogRow, RunRow
+from store.run_rows import as_run, queued
+from store.tables import ActionRow, ClaimRow, RunLogRow, RunRow
 
 Pending = Literal["start", "wake"]
 
 # Statements of every run are made once, with parameters: making one costs as much as running it.
-_RUNS, _ACTIONS = table(RunRow).c, table(ActionRow).c
-_LATER = {"restricted", "invoked_at", "claim_queue", "claimed_until", "look_up_at", "turn"}
+_RUNS, _ACTIONS, _CLAIMS = table(RunRow).c, table(ActionRow).c, table(ClaimRow).c
+_LATER = {"restricted", "invoked_at", "queue", "claim_queue", "claimed_until", "look_up_at", "turn"}
 _GIVEN = [column for column in _RUNS if column.name not in _LATER]
 _INSERT = insert(table(RunRow)).from_select(
     [*(column.name for column in _GIVEN), "restricted"],
@@ -41,14 +41,15 @@ _FIND = (
     sa.select(
         _RUNS.document,
         _ACTIONS.id,
-        _RUNS.claim_queue,
-        _RUNS.claimed_until,
+        _CLAIMS.queue,
+        _CLAIMS.claimed_until,
         _RUNS.turn,
         _RUNS.action_id,
         _RUNS.restricted,
         _RUNS.delivered,
     )
     .join_from(table(RunRow), table(ActionRow), _ACTIONS.id == _RUNS.action_id, isouter=True)
+    .join(table(ClaimRow), _CLAIMS.run_id == _RUNS.id, isouter=True)
     .where(_RUNS.id == bindparam("this"))
 )
 _LOCK = (
@@ -58,16 +59,13 @@ _LOCK = (
         _RUNS.pending,
         _RUNS.pending_since,
         _RUNS.delivered,
-        _RUNS.claim_queue,
-        _RUNS.claimed_until,
+        _RUNS.queue,
         _RUNS.turn,
     )
     .where(_RUNS.id == bindparam("this"))
     .with_for_update()
 )
 _UPDATE = update(table(RunRow)).where(_RUNS.id == bindparam("this"))
-_ENDED = dict.fromkeys(("claim_queue", "claimed_until", "look_up_at"))
-"""What is forgotten when a run ends: nobody claims it any more, and nobody is asked about it."""
 
 
 @dataclass(frozen=True)
@@ -178,13 +176,15 @@ async def change(
     delivered: bool = False,
     wakes: bool = False,
     cause: Cause | None = None,
+    waits: Mapping[str, Any] | None = None,
 ) -> tuple[Run, Run]:
     """Compare and set: the run before and after `move`, and the change that tells of it, in one transaction.
 
     Nothing is written when `move` gives the same run back. When the move is one the workflow waits for, another status
     or any change that `wakes`, the row says that it has to be woken, unless the workflow itself asked (`by_driver`).
-    With `delivered` the row also remembers that the backend has accepted the run. A `cause` is another run that makes
-    somebody change this one.
+    With `delivered` the row also remembers that the backend has accepted the run, and with `waits`
+    (`store.claims.awaited`) what it waits for, if it is in progress now. A `cause` is another run that makes somebody
+    change this one.
 
     Raises:
         NotFound: there is no such run.
@@ -192,7 +192,9 @@ async def change(
     """
     row = await locked(session, run_id)
     before, after = row.run, move(row.run)
-    if after is before and not delivered and not (by_driver and row.pending):
+    # Once: an attempt that comes late offers nobody again what somebody has taken.
+    waits = waits if waits and after.status is RunStatus.IN_PROGRESS and row.queue is None else {}
+    if after is before and not delivered and not waits and not (by_driver and row.pending):
         return before, after
     document = row.document
     if after is not before:
@@ -214,14 +216,16 @@ async def change(
         "delivered": row.delivered or delivered,
     }
     if after.status.is_terminal:
-        values |= _ENDED
-        if row.claim_queue is not None:
+        values["look_up_at"] = None  # nobody is asked about it any more
+        if row.queue is not None and await claims.leave(session, run_id):
             values["delivered"] = False  # nobody has taken it
     if row.turn is not None and after.status is not RunStatus.IN_PROGRESS:
         values["turn"] = None
         await turns.leave(session, run_id, at=after.updated_at)
-    await execute(session, _UPDATE, values | _columns(after, document))
-    return before, as_claimed(after, row.claim_queue, row.claimed_until)
+    await execute(session, _UPDATE, {**values, **_columns(after, document), **waits})
+    if queue := waits.get("queue"):
+        await claims.offer(session, run_id, queue)
+    return before, after if row.queue is None else await claims.shown(session, after)
 
 
 async def waiting_for(session: AsyncSession, action_id: str) -> Sequence[str]:
@@ -324,8 +328,7 @@ class Locked:
     pending: str | None
     pending_since: datetime | None
     delivered: bool
-    claim_queue: str | None
-    claimed_until: datetime | None
+    queue: str | None
     turn: str | None
 
 

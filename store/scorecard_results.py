@@ -53,6 +53,8 @@ class Outcome:
     """The identifier it had when the results were stored."""
     before: Mapping[str, Result]
     after: Mapping[str, Result]
+    known_in: str | None = None
+    """What its blueprint was called then; None: as it is now."""
     retold: bool = False
     """Whether something besides the results has changed that the entities for them show, such as a title."""
 
@@ -159,6 +161,27 @@ async def show(session: AsyncSession, scorecards: Sequence[Scorecard], *, writer
         await _put(session, kind, stored, after, writer)
 
 
+async def rename(session: AsyncSession, pairs: Sequence[tuple[Scorecard, Scorecard]], *, writer: Writer) -> None:
+    """Let the `_scorecard` and `_rule` entities go by what the scorecards, each as it was and is, are called now.
+
+    Their rules have the identifiers they had. What people added to the entities stays.
+    """
+    names = {
+        SCORECARD: {named(now.blueprint, now.identifier): named(was.blueprint, was.identifier) for was, now in pairs},
+        RULE: {
+            name: old for was, now in pairs for (old, _), (name, _) in zip(of_rules(was), of_rules(now), strict=True)
+        },
+    }
+    for blueprint, renamed in names.items():
+        kind = await _kind(session, blueprint)
+        for stored in (await _existing(session, blueprint, renamed.values())).values() if kind else ():
+            [name] = [now for now, old in renamed.items() if old == stored.entity.identifier]
+            if kind and name != stored.entity.identifier:
+                after = stored.entity.model_copy(update={"identifier": name})
+                await entities.replace(session, kind, stored, after, writer=_ours(writer))
+    await show(session, [now for _, now in pairs], writer=writer)
+
+
 async def unshow(
     session: AsyncSession, before: Sequence[Scorecard], after: Sequence[Scorecard], *, writer: Writer
 ) -> None:
@@ -186,11 +209,12 @@ async def _store(session: AsyncSession, outcome: Outcome) -> None:
 
 def _tellings(outcome: Outcome) -> Iterator[_Telling]:
     of = outcome.entity
+    known_in = outcome.known_in or of.blueprint
     for name in sorted({*outcome.before, *outcome.after}):
         before, after = outcome.before.get(name), outcome.after.get(name)
         if before == after and not outcome.retold:
             continue
-        was = results_named(of.blueprint, name, outcome.known_as, before) if before else {}
+        was = results_named(known_in, name, outcome.known_as, before) if before else {}
         now = results_named(of.blueprint, name, of.identifier, after) if after else {}
         for rule in {**was, **now}:
             yield _Telling(outcome, name, rule, was.get(rule), now.get(rule))

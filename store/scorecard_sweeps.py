@@ -42,6 +42,28 @@ async def every(
         start = done[-1]
 
 
+async def retell(
+    session: AsyncSession, blueprint: Blueprint, known_in: str, scorecards: Sequence[Scorecard], *, writer: Writer
+) -> None:
+    """Let what shows the results about all entities name the blueprint, which was called otherwise, as it is now."""
+    names = [one.identifier for one in scorecards]
+    start = ""
+    while names:
+        rows = await _next(session, blueprint, start, _AT_ONCE)
+        said = await scorecard_results.of_entities(session, [row_id for row_id, _ in rows], names)
+        outcomes = [
+            Outcome(
+                row_id, entity, entity.identifier, before=said[row_id], after=said[row_id],
+                known_in=known_in, retold=True,
+            )
+            for row_id, entity in rows
+        ]  # fmt: skip
+        await scorecard_results.write(session, outcomes, {one.identifier: one for one in scorecards}, writer=writer)
+        if len(rows) < _AT_ONCE:
+            return
+        start = rows[-1][1].identifier
+
+
 async def some(
     session: AsyncSession,
     blueprint: Blueprint,
@@ -58,16 +80,8 @@ async def some(
 
     With `retold` also what shows the results is written again, as where titles of rules have changed.
     """
-    rows = (
-        await session.exec(
-            select(EntityRow.id, EntityRow.document)
-            .where(EntityRow.blueprint == blueprint.identifier, col(EntityRow.identifier) > after)
-            .order_by(col(EntityRow.identifier))
-            .limit(limit)
-            .with_for_update(read=True)
-        )
-    ).all()
-    found = [Entity.model_validate(document) for _, document in rows]
+    rows = await _next(session, blueprint, after, limit)
+    found = [entity for _, entity in rows]
     said = await scorecard_results.of_entities(session, [row_id for row_id, _ in rows], names)
     says = await scorecard_results.evaluate(session, blueprint, scorecards, found, writer, complete)
     outcomes = [
@@ -76,3 +90,14 @@ async def some(
     ]
     await scorecard_results.write(session, outcomes, {one.identifier: one for one in scorecards}, writer=writer)
     return [entity.identifier for entity in found]
+
+
+async def _next(session: AsyncSession, blueprint: Blueprint, after: str, limit: int) -> list[tuple[str, Entity]]:
+    rows = await session.exec(
+        select(EntityRow.id, EntityRow.document)
+        .where(EntityRow.blueprint == blueprint.identifier, col(EntityRow.identifier) > after)
+        .order_by(col(EntityRow.identifier))
+        .limit(limit)
+        .with_for_update(read=True)
+    )
+    return [(row_id, Entity.model_validate(document)) for row_id, document in rows]

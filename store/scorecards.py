@@ -11,6 +11,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain import candidates
+from domain.blueprint_identifiers import NewName
 from domain.blueprint_renames import Rename
 from domain.blueprints import Blueprint
 from domain.changes import Change
@@ -39,8 +40,8 @@ _FIND = sa.select(_ROWS.id, _ROWS.revision, _ROWS.document).where(
 _ANY = sa.select(_ROWS.id).where(_ROWS.blueprint == bindparam("of")).limit(1)
 _INSERT = sa.insert(table(ScorecardRow))
 _UPDATE = sa.update(table(ScorecardRow)).where(_ROWS.id == bindparam("which"))
-_REVISE = _UPDATE.values(
-    identifier=bindparam("called"), revision=_ROWS.revision + 1, document=bindparam("now", type_=_ROWS.document.type)
+_REVISE = _UPDATE.values(blueprint=bindparam("of"), identifier=bindparam("called"), revision=_ROWS.revision + 1).values(
+    document=bindparam("now", type_=_ROWS.document.type)
 )
 _DELETE = sa.delete(table(ScorecardRow)).where(_ROWS.id == bindparam("which"))
 _SAID = (
@@ -176,6 +177,25 @@ async def follow(session: AsyncSession, blueprint: Blueprint, renamed: Rename, *
     await scorecard_results.show(session, changed, writer=writer)
 
 
+async def rename_blueprint(session: AsyncSession, blueprint: Blueprint, what: NewName, *, writer: Writer) -> None:
+    """Let the scorecards of a blueprint, and what shows them, go by its new identifier; all say what they said.
+
+    Raises:
+        store.database.Raced: the transaction has to be done again.
+    """
+    pairs: list[tuple[Scorecard, Scorecard]] = []
+    for before in await listed(session):
+        document, of = what.in_scorecard(before.document), what.of(before.blueprint)
+        if of != before.blueprint or document is not before.document:
+            after = replace_in(before, blueprint=of, document=document, updated_at=writer.author.at)
+            after = replace_in(after, updated_by=writer.author.id)
+            await _write(session, before, after, writer)
+            pairs.append((before, after))
+    await scorecard_results.rename(session, pairs, writer=writer)
+    its = [after for before, after in pairs if before.blueprint == what.old]
+    await scorecard_sweeps.retell(session, blueprint, what.old, its, writer=writer)
+
+
 async def settle_portion(
     session: AsyncSession, blueprint: Blueprint, *, after: str, limit: int, writer: Writer, complete: Completing
 ) -> list[str]:
@@ -294,7 +314,7 @@ async def _write(session: AsyncSession, before: Scorecard | None, after: Scoreca
         else:
             document = _SCORECARD.dump_python(after, mode="json")
             if before:
-                parameters = {"which": after.id, "called": after.identifier, "now": document}
+                parameters = {"which": after.id, "of": after.blueprint, "called": after.identifier, "now": document}
                 await execute(session, _REVISE, parameters)
             else:
                 row = {"blueprint": after.blueprint, "identifier": after.identifier, "revision": 0}
@@ -306,10 +326,7 @@ async def _write(session: AsyncSession, before: Scorecard | None, after: Scoreca
         "scorecard",
         before.echo() if before else None,
         after.echo() if after else None,
-        context={
-            "blueprint": known.blueprint if known else None,
-            "scorecard": known.identifier if known else None,
-        },
+        context={"blueprint": known.blueprint, "scorecard": known.identifier} if known else {},
         at=writer.author.at,
         by=writer.author.id,
         origin=writer.origin,

@@ -125,10 +125,11 @@ class RunRow(SQLModel, table=True):
     """Whether its backend has accepted it and works on it."""
     invoked_at: datetime | None = Field(default=None, sa_column=Column(Moment(), nullable=True))
     """When it had."""
+    queue: str | None = None
+    """Where it waits to be claimed, or has: whether it still does is for `ClaimRow` to say. None: nobody has to."""
     claim_queue: str | None = None
-    """Who has to claim it, and of which type: `<type>:<installation id>`. None: it waits for nobody (any more)."""
+    """For processes of before `claims`, like the next one: what they put here is moved there."""
     claimed_until: datetime | None = Field(default=None, sa_column=Column(Moment(), nullable=True))
-    """Who claimed it has it to themselves until then."""
     look_up_at: datetime | None = Field(default=None, sa_column=Column(Moment(), nullable=True))
     """When its backend is asked what became of it. None: never."""
     turn: str | None = None
@@ -141,6 +142,26 @@ class RunRow(SQLModel, table=True):
     explanation: Document | None = json_column(nullable=True)
     """Which rules let it pass, and who was asked to approve; not part of the run, and never changed."""
     document: Document = json_column()
+
+
+class ClaimRow(SQLModel, table=True):
+    """A run that waits for somebody to claim and acknowledge it; goes when somebody has, or when the run ends.
+
+    Claiming writes many rows at once, so these are narrow, and no index has what a claim changes.
+    """
+
+    __tablename__ = "claims"
+    __table_args__ = (Index("ix_claims_queue", "queue", "created_at", "run_id"),)
+
+    run_id: str = Field(primary_key=True)
+    queue: str
+    """Who has to claim it, and of which type: `<type>:<installation id>`."""
+    action: str
+    """The identifier of its action."""
+    created_at: datetime = Field(sa_column=Column(Moment(), nullable=False))
+    """When the run was."""
+    claimed_until: datetime | None = Field(default=None, sa_column=Column(Moment(), nullable=True))
+    """Who claimed it has it to themselves until then."""
 
 
 class ReservationRow(SQLModel, table=True):

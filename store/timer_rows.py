@@ -44,6 +44,9 @@ _FOLLOW = (
     .values(value=bindparam("says"), entity=bindparam("called"), **_restarted(_C.entity != bindparam("called")))
 )
 _RENAME = sa.update(TIMERS).where(_OF_PROPERTY).values(property=bindparam("new"), **_restarted(sa.true()))
+_RENAME_BLUEPRINT = (
+    sa.update(TIMERS).where(_C.blueprint == bindparam("of")).values(blueprint=bindparam("new"), **_restarted(sa.true()))
+)
 _WARN = sa.update(TIMERS).where(_KEY, ~_C.warned).values(warn_at=bindparam("warning"), **_restarted(sa.true()))
 _UNWARNED = (
     sa.select(_C.entity_id, _C.due_at)
@@ -151,6 +154,12 @@ async def rename_property(session: AsyncSession, blueprint: str, old: str, new: 
     """Let the timers of a property go by its new name. What is left of one that had that name gives way."""
     await execute(session, _FORGET_PROPERTY, {"of": blueprint, "named": new})
     await execute(session, _RENAME, {"of": blueprint, "named": old, "new": new, "at": at})
+    await pending_changes.ring(session)
+
+
+async def rename_blueprint(session: AsyncSession, old: str, new: str, *, at: datetime) -> None:
+    """Let the timers of a blueprint's entities go by its new identifier."""
+    await execute(session, _RENAME_BLUEPRINT, {"of": old, "new": new, "at": at})
     await pending_changes.ring(session)
 
 

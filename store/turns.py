@@ -15,13 +15,14 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from domain.backend_rules import LONGEST_WINDOW, Budget
+from domain.backend_rules import LONGEST_WINDOW
 from domain.budgets import Circuit, Wanted, in_words, look_again
 from domain.runs import Run, RunStatus
 from store import circuits
 from store.bell import TURNS
 from store.columns import table
 from store.database import RINGS_TURNS, execute
+from store.lines import Obstacle, at_circuit, in_line
 from store.run_rows import HELD, WAITING
 from store.tables import RunRow
 from store.turn_tables import TurnKeyRow, TurnRow
@@ -49,26 +50,12 @@ _COME = (
 )  # fmt: skip
 _STAND = sa.insert(_KEY_TABLE).values(run_id=_THIS, key=_LINE, place=_PLACE, state=WAITING)
 _STAND_NO_MORE = sa.delete(_KEY_TABLE).where(_KEYS.run_id == _THIS, _KEYS.key == _LINE)
-_AHEAD = (
-    sa.select(_KEYS.place)
-    .where(_KEYS.key == _LINE, _KEYS.state == WAITING, _KEYS.place < _PLACE)
-    .limit(1)
-)  # fmt: skip
-_HOLDERS = sa.select(sa.func.count()).where(_KEYS.key == _LINE, _KEYS.state == HELD, _KEYS.run_id != _THIS)
-_STARTED = (
-    sa.select(_KEYS.taken_at)
-    .where(_KEYS.key == _LINE, _KEYS.taken_at > bindparam("since"), _KEYS.run_id != _THIS)
-    .order_by(_KEYS.taken_at.desc())
-    .limit(1)
-    .offset(bindparam("number"))
-)
 _SET = sa.update(_TURN_TABLE).where(_TURNS.run_id == _THIS)
 _SET_LINES = sa.update(_KEY_TABLE).where(_KEYS.run_id == _THIS, _KEYS.state != OVER)
 _COUNT_START = sa.update(_KEY_TABLE).where(_KEYS.run_id == _THIS, _KEYS.key == _LINE)
 _GO = sa.delete(_TURN_TABLE).where(_TURNS.run_id == _THIS)
 _FORGET = sa.delete(_KEY_TABLE).where(_KEYS.run_id == _THIS, _KEYS.taken_at.is_(None))
 _FIRST = sa.select(sa.func.min(_TURNS.place)).where(_TURNS.waits_on == _LINE).scalar_subquery()
-_EARLIER = sa.select(_TURNS.place).where(_TURNS.waits_on == _LINE, _TURNS.place < _PLACE).limit(1)
 _CALL = (
     sa.update(_TURN_TABLE)
     .where(_TURNS.place == _FIRST, sa.or_(_TURNS.call_at.is_(None), _TURNS.call_at > bindparam("when")))
@@ -117,14 +104,6 @@ _PURGE = sa.delete(_KEY_TABLE).where(_KEYS.state == OVER, _KEYS.taken_at < bindp
 
 
 @dataclass(frozen=True)
-class Obstacle:
-    """What is in the way of a run: the key of a line or the name of a circuit, and until when, if that is known."""
-
-    waits_on: str
-    until: datetime | None = None
-
-
-@dataclass(frozen=True)
 class Turn:
     """What came of asking for a turn."""
 
@@ -162,7 +141,7 @@ async def take(session: AsyncSession, run_id: str, wanted: Wanted, *, at: dateti
         place, state, since = mine.place, mine.state, mine.since
     await _stand(session, run_id, place, known, set(lines))
     stays = state == HELD and known == set(lines)
-    obstacle = None if stays else await _in_line(session, run_id, place, lines, at)
+    obstacle = None if stays else await in_line(session, run_id, place, lines, at)
     if obstacle is None:
         obstacle = await _circuit(session, run_id, place, wanted, at)
     if obstacle is None and stays:
@@ -300,38 +279,16 @@ async def _stand(session: AsyncSession, run_id: str, place: int, known: set[str]
         await execute(session, _STAND, {"this": run_id, "line": line, "at_place": place})
 
 
-async def _in_line(
-    session: AsyncSession, run_id: str, place: int, lines: dict[str, tuple[Budget, ...]], at: datetime
-) -> Obstacle | None:
-    for line, budgets in lines.items():
-        if (await execute(session, _AHEAD, {"line": line, "at_place": place})).first():
-            return Obstacle(line)
-        for budget in budgets:
-            if budget.concurrent is not None:
-                holders = (await execute(session, _HOLDERS, {"line": line, "this": run_id})).scalar_one()
-                if holders >= budget.concurrent:
-                    return Obstacle(line)
-            if budget.starts is not None and budget.within is not None:
-                counted = {"line": line, "this": run_id, "since": at - budget.within, "number": budget.starts - 1}
-                started = (await execute(session, _STARTED, counted)).scalar()
-                if started is not None:
-                    return Obstacle(line, started + budget.within)
-    return None
-
-
 async def _circuit(session: AsyncSession, run_id: str, place: int, wanted: Wanted, at: datetime) -> Obstacle | None:
     if wanted.circuit is None:
         return None
     circuit = await circuits.find(session, wanted.circuit)
-    if circuit.open_until is None or circuit.probe == run_id:
-        return None
-    if (await execute(session, _EARLIER, {"line": wanted.circuit, "at_place": place})).first():
+    obstacle = await at_circuit(session, run_id, place, wanted.circuit, circuit, at)
+    if obstacle is None and circuit.open_until is not None and circuit.probe != run_id:
+        await circuits.keep(session, wanted.circuit, circuit.tried(run_id))
+    elif obstacle and obstacle.behind and circuit.open_until is not None:
         await _call(session, {wanted.circuit}, max(at, circuit.open_until))  # it tries, or is called when it may
-        return Obstacle(wanted.circuit)
-    if not circuit.lets(run_id, at=at):
-        return Obstacle(wanted.circuit, circuit.open_until if circuit.open_until > at else None)
-    await circuits.keep(session, wanted.circuit, circuit.tried(run_id))
-    return None
+    return obstacle
 
 
 async def _call(session: AsyncSession, lines: Iterable[str], at: datetime) -> None:

@@ -5,6 +5,7 @@ A write also makes their entity of `_user` what they are, unless that entity is 
 
 import hashlib
 import hmac
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy.exc import IntegrityError
@@ -112,6 +113,12 @@ async def get(session: AsyncSession, user_id: str) -> User | None:
     """The person with the id, if there is one."""
     row = await session.get(UserRow, user_id)
     return User.model_validate(row.document) if row else None
+
+
+async def several(session: AsyncSession, user_ids: Collection[str]) -> dict[str, User]:
+    """Those of the people that there are, by id."""
+    rows = await session.exec(select(UserRow.document).where(col(UserRow.id).in_(user_ids))) if user_ids else ()
+    return {user.id: user for user in map(User.model_validate, rows)}
 
 
 async def by_email(session: AsyncSession, email: str, *, to_change: bool = False) -> User:

@@ -1,5 +1,6 @@
 """What tests share: real databases, a real Temporal and the product over them."""
 
+import gc
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ from store.database import Database
 from tests.support.databases import PostgresServer, SqliteTemplate
 from tests.support.product import Product, running
 
+# Everything that is imported and collected stays, in every worker: to look for garbage in it is a third of the time.
+gc.disable()
+
 # Machines are shared and noisy: how long it takes to make up an example says nothing about the product.
 settings.register_profile("noisy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("noisy")
@@ -37,6 +41,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for number, item in enumerate(waiting):
         before.setdefault(places * number // len(waiting), []).append(item)
     items[:] = [item for place, one in enumerate(computing) for item in (*before.get(place, ()), one)]
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from now on, and only in what is made from now on."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -118,6 +118,12 @@ def test_our_variables_are_settings_with_right_values(name: str) -> None:
     assert settings.database_url.startswith("postgresql+asyncpg://")
 
 
+@pytest.mark.parametrize("name", ["migrate", "api", "worker"])
+def test_every_other_setting_can_be_given_in_a_file_that_may_be_missing(name: str) -> None:
+    assert SERVICES[name]["env_file"] == [{"path": "interlock.env", "required": False}]
+    assert not (ROOT / "interlock.env").exists()
+
+
 @pytest.mark.parametrize("name", SECRETS)
 def test_no_secret_has_a_default(name: str) -> None:
     with pytest.raises(LookupError, match=f"{name} is the "):

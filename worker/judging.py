@@ -20,7 +20,7 @@ from domain.jq import Evaluator
 from domain.runs import Link, Run
 from runtime.rendering import rendered
 from runtime.settings import Settings
-from store import actions, changes, events, runs, users
+from store import actions, changes, events, runs, timer_names, users
 from store.database import Database
 from store.firings import Held
 from store.listeners import Listening
@@ -100,6 +100,7 @@ class Judging:
         if not asked:
             return None
         automations = [await actions.version(session, one.action_id, one.version) for one in asked]
+        change = await timer_names.by_present_name(session, listening, change)
         return await self._about(
             session, pending.change_id, pending.subject, pending.replay, change, automations, event
         )
@@ -110,6 +111,7 @@ class Judging:
         if listener is None or change is None:
             return None
         action = await actions.version(session, listener.action_id, listener.version)
+        change = await timer_names.by_present_name(session, listening, change)
         return await self._about(session, held.change_id, held.subject, held.replay, change, [action])
 
     async def answer(self, question: Question) -> list[Fired]:

@@ -11,7 +11,7 @@ from domain.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-Step = Callable[[], Coroutine[Any, Any, None]]
+Step = Callable[[], Coroutine[Any, Any, object]]
 
 
 async def again(what: str, work: Step, pause: Step, *, retry: float) -> NoReturn:

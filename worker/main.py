@@ -35,7 +35,7 @@ from runtime.settings import Settings
 from runtime.tasks import unless
 from runtime.temporal import connect
 from runtime.tokens import Claims, Tokens
-from store.bell import TURNS, across_processes
+from store.bell import CHANNEL, TURNS, across_processes
 from store.database import Database
 from worker.automations import Automations
 from worker.catalog_migrations import CatalogMigrations
@@ -116,10 +116,7 @@ async def _beside(
     topics: Topics,
 ) -> None:
     """What goes on beside workflows, until cancelled."""
-    async with (
-        across_processes(database.url, database.bell),
-        across_processes(database.url, database.turns, TURNS),
-    ):
+    async with across_processes(database.url, {CHANNEL: database.bell, TURNS: database.turns}):
         await asyncio.gather(
             Relay(client, database, driver, now, retention=settings.audit_retention).run(),
             looking.run(),

@@ -10,7 +10,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain.runs import PLATFORM, Run
 from runtime.driver import RunDriver
-from store import audit, runs
+from store import audit, claims, runs
 from store.database import Database
 from worker.loops import again, every
 
@@ -22,6 +22,7 @@ _POLL_SECONDS = 1.0
 _BATCH = 200
 _AT_ONCE = 16
 _SWEEP_SECONDS = 300.0
+_MOVE_SECONDS = 10.0
 _PURGE_SECONDS = 3600.0
 _RETRY_SECONDS = 5.0
 _STOPPED = {
@@ -60,6 +61,7 @@ class Relay:
         work = [
             again("telling workflows", self._relay_all, every(_POLL_SECONDS), retry=_POLL_SECONDS),
             again("looking for lost workflows", self.sweep, every(_SWEEP_SECONDS), retry=_RETRY_SECONDS),
+            again("moving claims", self.move_claims, every(_MOVE_SECONDS), retry=_RETRY_SECONDS),
         ]
         if self._retention is not None:
             work.append(again("purging the audit log", self.purge, every(_PURGE_SECONDS), retry=_RETRY_SECONDS))
@@ -105,6 +107,15 @@ class Relay:
             for run_id in page:
                 if run_id not in running:
                     await self._put_right(run_id)
+
+    async def move_claims(self) -> None:
+        """Let runs be claimed that wait where processes of before the table `claims` look for them."""
+        moved = _BATCH
+        while moved == _BATCH:
+            at = self._now()
+            moved = await self._database.transact(lambda session: claims.move(session, at=at, limit=_BATCH))  # noqa: B023
+            if moved:
+                log.info("waiting runs are moved", extra={"runs": moved})
 
     async def purge(self) -> None:
         """Delete the audit records that are older than the retention; nothing without one."""

@@ -75,12 +75,6 @@ async def test_put_replaces_and_patch_keeps_what_it_does_not_name(product: Produ
     )
     assert "title" not in replaced
     assert replaced["createdAt"] == before["createdAt"]
-    refused(
-        await product.api.patch("/v1/blueprints/service", json={"identifier": "other"}),
-        422,
-        "invalid_request",
-        "identifier",
-    )
     audits = granted(
         await product.api.get("/v1/audit-log?resources=blueprint&status=SUCCESS&blueprint=service"), "audits"
     )

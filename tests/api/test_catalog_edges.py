@@ -173,3 +173,24 @@ async def test_a_token_given_to_a_backend_is_not_told_secret_addresses(product: 
     assert not {"webhookKey", "url"} & told.keys()
     told = granted(await product.api.get("/v1/integration/ocean", headers=headers), "integration")
     assert "logAttributes" not in told
+
+
+@pytest.mark.parametrize("encoded", ["%2F", "%2f"])
+async def test_a_slash_in_a_name_does_not_end_it(product: Product, encoded: str) -> None:
+    at = f"/v1/blueprints/team{encoded}service"
+    await blueprint(product, "team/service", relations={"uses": {"target": "team/service"}})
+    granted(await product.api.get(at), "blueprint")
+    granted(await product.api.patch(at, json={"title": "Ours"}), "blueprint")
+    granted(await product.api.get(f"{at}/permissions"), "permissions")
+    granted(await product.api.post(f"{at}/entities", json={"identifier": "a/b"}), "entity", status=201)
+    granted(await product.api.get(f"{at}/entities/a{encoded}b"), "entity")
+    granted(await product.api.get(f"{at}/entities/a/b"), "entity")
+    found = await product.api.post(f"{at}/entities/search", json={})
+    assert [one["identifier"] for one in found.json()["entities"]] == ["a/b"]
+    refused(await product.api.get(f"{at}/entities/c{encoded}d"), 404, "not_found", "'c/d'")
+    refused(await product.api.get(f"{at}/nothing"), 404, "not_found", "/v1/blueprints/team/service/nothing")
+    audits = granted(await product.api.get("/v1/audit-log?blueprint=team/service&resources=entity"), "audits")
+    assert [one["context"]["entity"] for one in audits] == ["a/b"]
+    assert (await product.api.delete(f"{at}/entities/a{encoded}b")).status_code == 200
+    assert (await product.api.delete(at)).status_code == 200
+    refused(await product.api.get(at), 404, "not_found", "team/service")

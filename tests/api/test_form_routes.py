@@ -196,6 +196,39 @@ async def test_a_definition_can_leave_datasets_to_the_form(clusters: Product) ->
         refused(answer, 422, "invalid_request", words)
 
 
+async def test_a_definition_can_refuse_what_its_form_does_not_have(clusters: Product) -> None:
+    secret = {"password": {"type": "string", "encryption": "aes256-gcm"}, "x": {"type": "number", "maximum": 1}}
+    for name in ("keep", "refuse"):
+        await clusters.action(name, inputs=secret, interlock={"form": {"undeclaredInputs": name}})
+    sent = {"pasword": "hush-hush", "x": 2, **{f"more{number}": None for number in range(25)}}
+    names = [name for name in sent if name != "x"]
+
+    dry = await clusters.api.post("/v1/actions/refuse/runs?dry_run=true", json={"properties": sent})
+    messages = [
+        refused(await ask(clusters, sent, "refuse"), 422, "user_inputs_schema_invalid"),
+        granted(dry, "dryRun")["refusal"]["message"],
+        ", ".join((await shown(clusters, "refuse", sent))["errors"]),
+    ]
+    for message in messages:
+        assert [name for name in names if f"/{name} is not declared" not in message] == []
+        assert "hush-hush" not in message
+    assert messages[0] == messages[1]
+    assert ", /x " in messages[0], "what else is wrong is named, too"
+    assert granted(await clusters.api.get("/v1/actions/runs"), "runs") == []
+    granted(await ask(clusters, {"password": "hush-hush", "x": 1}, "refuse"), "run", status=202)
+    assert (await shown(clusters, "refuse", {"x": 1}))["errors"] == []
+
+    kept = granted(await ask(clusters, {"more": None, "y": [1]}, "keep"), "run", status=202)
+    assert kept["properties"] == {"more": None, "y": [1]}
+    assert (await shown(clusters, "keep", {"y": 1}))["errors"] == []
+    refused(await ask(clusters, {"y": 1, "x": 2}, "keep"), 422, "user_inputs_schema_invalid", "/x")
+
+    method, form = clusters.webhook(), {"undeclaredInputs": "drop"}
+    trigger = {"type": "self-service", "operation": "CREATE", "userInputs": {"properties": {}}}
+    other = {"identifier": "o", "trigger": trigger, "invocationMethod": method, "interlock": {"form": form}}
+    refused(await clusters.api.post("/v1/actions", json=other), 422, "invalid_request", "undeclaredInputs")
+
+
 async def test_options_are_sorted_searched_and_in_pages(clusters: Product) -> None:
     by_size = {"property": "size", "order": "DESC"}
     await clusters.action(

@@ -117,6 +117,56 @@ async def test_unknown_repositories_and_runs_are_ignored(product: Product) -> No
     assert (await product.get(run_id))["status"] == "IN_PROGRESS"
 
 
+def naming(run_id: str, **more: Any) -> Json:
+    """A webhook about a workflow run whose name names a run."""
+    said = {"event": "workflow_dispatch", "display_title": f"Deploy ({run_id})", **more}
+    payload = concluded("success", **said)
+    payload["workflow_run"]["repository"] |= {"name": "infra"}
+    payload["workflow_run"]["repository"]["owner"] |= {"login": "Acme"}
+    return payload
+
+
+async def unnamed(product: Product, **method: Any) -> str:
+    """A run of which GitHub has not said yet which workflow run it is."""
+    named = {"org": "acme", "repo": "infra", "workflow": "test.yml"}
+    await product.action(invocationMethod=METHOD | named | method)
+    run_id: str = (await product.start())["id"]
+    return run_id
+
+
+async def test_a_webhook_before_our_request_was_answered_is_known_by_the_run_in_its_name(product: Product) -> None:
+    run_id = await unnamed(product)
+    assert (await told(product, naming(run_id)))["runs"] == [run_id]
+    run = await product.get(run_id)
+    assert (run["status"], run["externalRunId"]) == ("SUCCESS", EXTERNAL)
+    assert run["link"] == [captured()["workflow_run"]["html_url"]]
+
+
+@pytest.mark.parametrize(
+    ("said", "method"),
+    [
+        ({"event": "push"}, {}),
+        ({"event": None}, {}),
+        ({"path": ".github/workflows/other.yml"}, {}),
+        ({"path": 7}, {}),
+        ({}, {"repo": "other"}),
+        ({}, {"workflow": "7"}),
+        ({}, {"reportWorkflowStatus": False}),
+    ],
+)
+async def test_a_name_does_not_make_it_another_runs(product: Product, said: Json, method: Json) -> None:
+    run_id = await unnamed(product, **method)
+    assert "ignored" in await told(product, naming(run_id, **said))
+    assert (await product.get(run_id))["status"] == "IN_PROGRESS"
+
+
+async def test_a_run_that_knows_its_workflow_run_listens_to_no_other(product: Product) -> None:
+    run_id = await unnamed(product)
+    await product.api.patch(f"/v1/actions/runs/{run_id}", json={"externalRunId": "gh_1_2_3"})
+    assert "ignored" in await told(product, naming(run_id))
+    assert (await product.get(run_id))["status"] == "IN_PROGRESS"
+
+
 async def test_other_events_and_moments_are_ignored(product: Product) -> None:
     run_id = await waiting(product)
     assert (await told(product, {"zen": "Design for failure."}, "ping"))["ignored"]

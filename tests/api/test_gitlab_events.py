@@ -160,6 +160,22 @@ async def test_a_run_that_belongs_to_another_pipeline_is_not_ended_by_its_name(p
     assert (await product.get(run_id))["status"] == "IN_PROGRESS"
 
 
+async def test_a_run_that_reports_a_link_to_another_pipeline_does_not_end_with_that(product: Product) -> None:
+    other = "https://gitlab.example.com/acme/platform/infra/-/pipelines/99"
+    run_id = await waiting(product, {"externalRunId": EXTERNAL, "link": other})
+    assert await told(product, event(id=99, url=other)) == NOBODY
+    assert (await product.get(run_id))["status"] == "IN_PROGRESS"
+    assert (await told(product, event()))["runs"] == [run_id], "its own one"
+
+
+@pytest.mark.parametrize("odd", [0, -61, 10**25, 61.0, "61", True, None, [61]])
+async def test_a_pipeline_with_an_odd_id_is_none(product: Product, odd: Any) -> None:
+    run_id = await waiting(product)
+    answer = await product.api.post(PATH, content=json.dumps(event(id=odd)).encode(), headers=with_token())
+    refused(answer, 422, "invalid_request", "object_attributes")
+    assert (await product.get(run_id))["status"] == "IN_PROGRESS"
+
+
 async def test_other_events_and_moments_are_ignored(product: Product) -> None:
     run_id = await waiting(product)
     assert (await told(product, {"object_kind": "push"}))[

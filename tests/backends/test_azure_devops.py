@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 import backends
 from backends._accounts import AzureDevOpsAccount
-from backends.base import Remembered
+from backends.base import Remembered, Unconfirmed
 from domain.errors import BackendBusy, BackendFault, BackendRefused, BackendUnavailable, InvalidInvocation
 from domain.runs import RunStatus
 from tests.backends.conftest import SECRET
@@ -200,8 +200,33 @@ async def test_another_secret_fails_the_run(azure: FakeAzureDevOps, trigger: Tri
         (Said(302, b"", {"Location": "/_signin"}), "Azure DevOps wants somebody to sign in (status code 302)"),
         (Said(404, b"<html>no</html>"), "status code 404"),
         (fault("TF400733: The request has been cancelled."), "TF400733: The request has been cancelled."),
+        (
+            Said(307, b"", {"Location": "http://169.254.169.254/"}),
+            "Azure DevOps wants somebody to sign in (status code 307)",
+        ),
+    ],
+)
+async def test_a_no_is_final(azure: FakeAzureDevOps, trigger: Trigger, said: Said, words: str) -> None:
+    azure.scripted.append(said)
+    with pytest.raises(BackendFault) as refused:
+        await trigger()
+    assert (type(refused.value), str(refused.value)) == (BackendRefused, f"Error triggering pipeline: {words}")
+    assert len(azure.asked) == 1
+
+
+PERHAPS = "Azure DevOps may have started pipelines all the same; the webhook is not called again"
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (Said(500, b"<html>no</html>"), "status code 500"),
+        (Said(500, {"message": "no"}), "no"),
         (Said(502, b"<html>no</html>"), "status code 502"),
+        (fault("The gateway lost its server.", 502), "The gateway lost its server."),
         (Said(503, b""), "status code 503"),
+        (Said(504, b""), "status code 504"),
+        (Said(303, b"", {"Location": "/x"}), "Azure DevOps wants somebody to sign in (status code 303)"),
         (Said(raw=b""), "the connection was cut before the answer was complete"),
         (Said(raw=b"not HTTP\r\n\r\n"), "the answer is not valid HTTP"),
         (Said(200, pause=2), "no answer within 1 s"),
@@ -210,10 +235,13 @@ async def test_another_secret_fails_the_run(azure: FakeAzureDevOps, trigger: Tri
 async def test_what_may_have_started_something_is_never_sent_again(
     azure: FakeAzureDevOps, trigger: Trigger, said: Said, words: str
 ) -> None:
+    noted = Remembered()
     azure.scripted.append(said)
-    with pytest.raises(BackendFault) as refused:
-        await trigger(timeout=timedelta(seconds=1))
-    assert (type(refused.value), str(refused.value)) == (BackendRefused, f"Error triggering pipeline: {words}")
+    with pytest.raises(Unconfirmed) as refused:
+        await trigger(timeout=timedelta(seconds=1), reservations=noted)
+    assert str(refused.value).removesuffix(f". {PERHAPS}") == f"Error triggering pipeline: {words}".removesuffix(".")
+    with pytest.raises(BackendRefused, match=r"may have started pipelines; the webhook is not called again$"):
+        await trigger(reservations=noted)
     assert len(azure.asked) == 1
 
 

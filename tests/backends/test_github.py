@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,11 @@ async def enterprise() -> AsyncIterator[FakeGitHub]:
         yield hub
 
 
+def soon() -> datetime:
+    """When it is known which workflow runs belong to other dispatches."""
+    return datetime.now(UTC) + timedelta(seconds=50)
+
+
 def method(**fields: JsonValue) -> dict[str, JsonValue]:
     return {"type": "GITHUB", "org": "acme", "repo": "infra", "workflow": "deploy.yml", **fields}
 
@@ -78,11 +84,11 @@ def reference(external: str | None = None, link: tuple[str, ...] = (), **ago: fl
 async def looked_up(
     hub: FakeGitHub, about: backends.Reference, fields: dict[str, JsonValue] | None = None, **more: Any
 ) -> backends.Receipt | None:
-    return await backends.parse_rendered(method(**fields or {})).look_up(about, using(hub, **more))
+    return await backends.parse_rendered(method(**fields or {})).look_up(about, using(hub, **{"now": soon, **more}))
 
 
-async def cancelled(hub: FakeGitHub, about: backends.Reference) -> str | None:
-    return await backends.parse_rendered(method()).cancel(about, using(hub))
+async def cancelled(hub: FakeGitHub, about: backends.Reference, **more: Any) -> str | None:
+    return await backends.parse_rendered(method()).cancel(about, using(hub, **{"now": soon, **more}))
 
 
 Dispatch = Callable[..., Awaitable[backends.Receipt]]
@@ -188,29 +194,97 @@ async def test_what_github_refuses_fails_the_run_in_githubs_words(
 
 
 @pytest.mark.parametrize(
-    ("said", "kind", "words"),
+    ("said", "words"),
     [
-        (refusal(500, "Server Error"), BackendRefused, "Server Error"),
-        (Said(502, b"<html>no</html>"), BackendRefused, "status code 502"),
-        (
-            refusal(403, "Resource not accessible by integration"),
-            BackendRefused,
-            "Resource not accessible by integration",
-        ),
-        (refusal(401, "Bad credentials"), BackendRefused, "Bad credentials"),
-        (Said(raw=b""), BackendRefused, "the connection was cut before the answer was complete"),
-        (Said(raw=b"HTTP/1.1 200 OK\r\n", pause=2), BackendRefused, "no answer within 1 s"),
-        (refusal(400, f"what is {TOKEN}"), BackendRefused, "what is ********"),
+        (refusal(403, "Resource not accessible by integration"), "Resource not accessible by integration"),
+        (refusal(401, "Bad credentials"), "Bad credentials"),
+        (refusal(400, f"what is {TOKEN}"), "what is ********"),
+        (refusal(307, "Moved", Location="http://169.254.169.254/"), "Moved (redirects are not followed: write the"),
     ],
 )
-async def test_a_dispatch_that_may_have_worked_is_never_sent_again(
-    hub: FakeGitHub, dispatch: Dispatch, said: Said, kind: type[BackendFault], words: str
-) -> None:
+async def test_a_no_is_final(hub: FakeGitHub, dispatch: Dispatch, said: Said, words: str) -> None:
     hub.answers(DISPATCH, said)
     with pytest.raises(BackendFault) as fault:
-        await dispatch(timeout=timedelta(seconds=1))
-    assert (type(fault.value), str(fault.value)) == (kind, f"Error dispatching workflow: {words}")
+        await dispatch()
+    assert type(fault.value) is BackendRefused
+    assert str(fault.value).startswith(f"Error dispatching workflow: {words}")
     assert len(hub.operations(DISPATCH)) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        (replace(refusal(500, "Server Error"), after_all=True), "Server Error"),
+        (Said(502, b"<html>no</html>", after_all=True), "status code 502"),
+        (Said(503, b"", after_all=True), "status code 503"),
+        (Said(504, b"", after_all=True), "status code 504"),
+        (Said(303, b"", {"Location": "/runs"}, after_all=True), "status code 303 (redirects are not followed: write"),
+        (Said(raw=b"", after_all=True), "the connection was cut before the answer was complete"),
+        (Said(raw=b"HTTP/1.1 200 OK\r\n", pause=2, after_all=True), "no answer within 1 s"),
+    ],
+)
+async def test_what_github_has_not_confirmed_is_looked_for_and_never_dispatched_again(
+    hub: FakeGitHub, dispatch: Dispatch, said: Said, cause: str
+) -> None:
+    noted = Remembered()
+    hub.answers(DISPATCH, said)
+    receipt = await dispatch(timeout=timedelta(seconds=1), reservations=noted)
+    assert (receipt.status, receipt.external_run_id, receipt.look_up_after) == (None, None, timedelta(seconds=2))
+    [line] = receipt.log
+    assert line.startswith(f"GitHub did not confirm the dispatch: {cause}")
+    assert list(noted.begun) == [RUN], "it is not dispatched again, whoever tries"
+    hub.runs[0].title = f"Deploy {RUN}"
+    found = await looked_up(hub, reference(), now=lambda: datetime.now(UTC))
+    assert found == backends.Receipt(link=(hub.runs[0].link,), external_run_id=hub.runs[0].external_run_id)
+    assert len(hub.operations(DISPATCH)) == 1
+
+
+async def test_a_guess_waits_until_it_is_known_what_belongs_to_others(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    await dispatch()
+    [run] = hub.runs
+    within: dict[str, Any] = {"timeout": timedelta(seconds=5)}
+    assert await looked_up(hub, reference(), now=lambda: run.created_at + timedelta(seconds=14), **within) is None
+    with pytest.raises(BackendBusy, match="it cannot be told yet which workflow run it is") as busy:
+        await cancelled(hub, reference(), now=lambda: run.created_at + timedelta(seconds=14), **within)
+    assert timedelta(0) < busy.value.retry_after < timedelta(seconds=2)
+    assert run.conclusion is None
+    assert await looked_up(hub, reference(), now=lambda: run.created_at + timedelta(seconds=15), **within)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"id": "30433642"},
+        {"id": True},
+        {"id": -1},
+        {"id": 10**30},
+        {"created_at": "yesterday"},
+        {"created_at": "2026-05-01T10:00:00"},
+        {"created_at": None},
+        {"repository": None},
+        {"status": 5},
+    ],
+)
+async def test_odd_workflow_runs_in_a_list_hide_no_other(hub: FakeGitHub, dispatch: Dispatch, odd: Any) -> None:
+    await dispatch()
+    whole = hub._run(hub.runs[0])
+    hub.answers(LIST, Said(200, {"total_count": 3, "workflow_runs": [{**whole, **odd}, odd, 7, whole]}))
+    found = await looked_up(hub, reference())
+    assert found
+    assert found.external_run_id == hub.runs[0].external_run_id
+
+
+@pytest.mark.parametrize("odd", ["30433642", True, -1, 0, 10**30, 1.5, None, {}])
+async def test_a_workflow_run_without_an_id_is_looked_for(hub: FakeGitHub, dispatch: Dispatch, odd: Any) -> None:
+    hub.answers(DISPATCH, Said(200, {"workflow_run_id": odd, "html_url": "https://github.com/x"}))
+    assert await dispatch() == backends.Receipt(look_up_after=timedelta(seconds=2))
+
+
+@pytest.mark.parametrize("odd", ["javascript:alert(1)", "//x", "", 7, None, "https://x.test/" + "x" * 3000])
+async def test_a_page_that_no_browser_should_open_is_no_link(hub: FakeGitHub, dispatch: Dispatch, odd: Any) -> None:
+    hub.answers(DISPATCH, Said(200, {"workflow_run_id": 5, "html_url": odd}))
+    receipt = await dispatch()
+    assert (receipt.link, receipt.external_run_id) == ((), "gh_583231_1296269_5")
 
 
 @pytest.mark.parametrize(
@@ -321,7 +395,7 @@ async def test_an_old_enterprise_server_names_no_run_and_it_is_found(enterprise:
     hub.invisible = True
     assert await looked_up(hub, reference(), inputs) is None
     hub.invisible = False
-    found = await looked_up(hub, reference(), inputs)
+    found = await looked_up(hub, reference(), inputs, now=lambda: datetime.now(UTC))
     assert found == backends.Receipt(link=(hub.runs[0].link,), external_run_id=hub.runs[0].external_run_id)
     [*_, asked] = hub.operations(LIST)
     assert (asked.query["branch"], asked.query["actor"], asked.query["event"]) == (
@@ -403,7 +477,8 @@ async def test_two_that_are_looked_for_at_once_find_two(hub: FakeGitHub, dispatc
     now = datetime.now(UTC)
     both = [backends.Reference(f"r_{letter * 16}", now) for letter in "ab"]
     shared = Remembered()
-    found = await asyncio.gather(*(method_.look_up(one, using(hub, reservations=shared)) for one in both))
+    both_using = using(hub, reservations=shared, now=soon)
+    found = await asyncio.gather(*(method_.look_up(one, both_using) for one in both))
     assert {one.external_run_id for one in found if one} == {run.external_run_id for run in hub.runs}
 
 
@@ -413,9 +488,10 @@ async def test_a_run_that_never_comes_fails_in_the_end(hub: FakeGitHub) -> None:
     assert ended
     assert (ended.status, ended.summary) == (
         RunStatus.FAILURE,
-        "Error dispatching workflow: GitHub accepted it, and no workflow run came of it within 10 minutes",
+        "Error dispatching workflow: GitHub has not said which workflow run it is, "
+        "and none came of it within 10 minutes",
     )
-    assert await looked_up(hub, reference(minutes=10), {"reportWorkflowStatus": False}) is None
+    assert await looked_up(hub, reference(minutes=10), {"reportWorkflowStatus": False}) == ended
 
 
 async def test_a_token_that_is_no_persons_looks_without_an_actor(hub: FakeGitHub, dispatch: Dispatch) -> None:
@@ -471,15 +547,13 @@ async def test_what_a_dead_worker_has_dispatched_is_found_and_not_dispatched_aga
     hub: FakeGitHub, dispatch: Dispatch
 ) -> None:
     noted = Remembered()
-    hub.answers(DISPATCH, Said(raw=b"", after_all=True))
-    with pytest.raises(BackendRefused, match="cut"):
-        await dispatch(reservations=noted)
+    await dispatch(reservations=noted)
     hub.invisible = True
     with pytest.raises(BackendBusy, match="is looked for") as busy:
         await dispatch(reservations=noted)
     assert busy.value.retry_after == timedelta(seconds=2)
     hub.invisible = False
-    receipt = await dispatch(reservations=noted)
+    receipt = await dispatch(reservations=noted, now=soon)
     assert (receipt.external_run_id, receipt.look_up_after) == (hub.runs[0].external_run_id, timedelta(seconds=15))
     assert receipt.log == (
         "A worker died while it dispatched the workflow. It was not dispatched again, its run was found",
@@ -495,7 +569,7 @@ async def test_what_a_dead_worker_has_not_dispatched_fails_in_the_end(hub: FakeG
 
 
 @pytest.mark.parametrize(
-    "said", [refusal(422, "No ref found"), refusal(429, "Slow down"), refusal(403, "secondary rate limit"), Said(503)]
+    "said", [refusal(422, "No ref found"), refusal(429, "Slow down"), refusal(403, "secondary rate limit"), Said(404)]
 )
 async def test_what_github_refused_may_be_dispatched_again(hub: FakeGitHub, dispatch: Dispatch, said: Said) -> None:
     noted = Remembered()
@@ -503,6 +577,22 @@ async def test_what_github_refused_may_be_dispatched_again(hub: FakeGitHub, disp
     with pytest.raises(BackendFault):
         await dispatch(reservations=noted)
     assert (await dispatch(reservations=noted)).external_run_id == hub.runs[0].external_run_id
+
+
+async def test_what_a_dead_worker_has_dispatched_is_asked_for_until_the_search_is_over(
+    hub: FakeGitHub, dispatch: Dispatch
+) -> None:
+    began = datetime.now(UTC)
+    noted, at = Remembered(begun={RUN: began}), began + timedelta(milliseconds=50)
+    refusals = 0
+    while at - began < timedelta(minutes=10):
+        with pytest.raises(BackendBusy) as busy:
+            await dispatch(reservations=noted, now=lambda: at)  # noqa: B023 - it is called at once
+        at += busy.value.retry_after
+        refusals += 1
+    with pytest.raises(BackendRefused, match="no workflow run came of it within 10 minutes"):
+        await dispatch(reservations=noted, now=lambda: at)
+    assert refusals < 20, "as often as a backend may say that it is busy"
 
 
 async def test_an_app_asks_for_a_token_that_can_only_do_this_and_keeps_it(hub: FakeGitHub, dispatch: Dispatch) -> None:

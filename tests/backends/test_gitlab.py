@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -240,25 +240,70 @@ SCOPE = {"error": "insufficient_scope", "error_description": "The request requir
         (refusal(400, {"base": ["Missing CI config file", "x"], "ref": [{"a": 1}]}),
          'Missing CI config file, x; ref {"a":1}'),
         (refusal(400, ["a", "b"]), "a, b"),
-        (refusal(500, "500 Internal Server Error"), "500 Internal Server Error"),
-        (Said(502, b"<html>GitLab is not responding</html>"), "status code 502"),
-        (Said(raw=b""), "the connection was cut before the answer was complete"),
-        (Said(raw=b"HTTP/1.1 201 Created\r\n", pause=2), "no answer within 1 s"),
         (refusal(400, f"what is {TOKEN}"), "what is ********"),
         (Said(200, b"<html>Sign in</html>"), "the answer tells of no pipeline; is INTERLOCK_GITLAB_URL the address of "
          "GitLab?"),
-        (Said(raw=b"HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{\"id\":6"),
-         "GitLab has started it, and did not say which it is: the connection was cut before the answer was complete"),
     ],
 )  # fmt: skip
+async def test_a_no_is_final(lab: FakeGitLab, start: Start, said: Said, words: str) -> None:
+    lab.answers(START, said)
+    with pytest.raises(BackendFault) as fault:
+        await start(method(**NAMES_ITSELF))
+    assert (type(fault.value), str(fault.value)) == (BackendRefused, OURS + words)
+    assert len(lab.operations(START)) == 1
+
+
+WHICH = "it did not say which one it has started: "
+CUT = "the connection was cut before the answer was complete"
+UNCONFIRMED = [
+    (refusal(500, "500 Internal Server Error"), "500 Internal Server Error"),
+    (Said(502, b"<html>GitLab is not responding</html>"), "status code 502"),
+    (Said(503, b""), "status code 503"),
+    (Said(504, b""), "status code 504"),
+    (Said(303, b"", {"Location": "/x"}), "status code 303 (redirects are not followed: write the present path"),
+    (Said(raw=b""), CUT),
+    (Said(raw=b"HTTP/1.1 201 Created\r\n", pause=2), "no answer within 1 s"),
+    (Said(raw=b"HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{\"id\":6"), WHICH + CUT),
+    (Said(201, b""), WHICH + "its answer is none of its API"),
+    *((Said(201, {"id": odd, "status": "created"}), WHICH + "its answer is none of its API")
+      for odd in ("61", True, -61, 0, 10**30, None)),
+    (Said(201, [{"id": 61, "status": "created"}]), WHICH + "its answer is none of its API"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "words"), UNCONFIRMED)
 async def test_a_start_that_may_have_worked_is_never_sent_again(
     lab: FakeGitLab, start: Start, said: Said, words: str
 ) -> None:
+    kept = Remembered()
     lab.answers(START, said)
-    with pytest.raises(BackendFault) as fault:
-        await start(timeout=timedelta(seconds=1))
-    assert (type(fault.value), str(fault.value)) == (BackendRefused, OURS + words)
+    with pytest.raises(Unconfirmed) as fault:
+        await start(timeout=timedelta(seconds=1), reservations=kept)
+    assert str(fault.value).startswith(OURS + words)
+    assert str(fault.value).endswith(". GitLab may have started it all the same; it is not started again")
+    with pytest.raises(BackendRefused, match="may have started it; it is not started again"):
+        await start(reservations=kept)
     assert len(lab.operations(START)) == 1
+
+
+@pytest.mark.parametrize(("said", "words"), UNCONFIRMED)
+async def test_what_gitlab_has_not_confirmed_is_looked_for(
+    lab: FakeGitLab, start: Start, said: Said, words: str
+) -> None:
+    lab.answers(START, replace(said, after_all=True))
+    receipt = await start(method(**NAMES_ITSELF), timeout=timedelta(seconds=1))
+    assert (receipt.status, receipt.external_run_id, receipt.look_up_after) == (None, None, timedelta(seconds=2))
+    assert receipt.log[0].startswith(f"GitLab did not confirm the pipeline: {words}")
+    found = await looked_up(lab, reference(None), NAMES_ITSELF)
+    assert found == backends.Receipt(link=(lab.pipelines[0].link,), external_run_id="61")
+    assert len(lab.operations(START)) == 1
+
+
+@pytest.mark.parametrize("odd", ["javascript:alert(1)", "//x", "", 7, None, "https://x.test/" + "x" * 3000])
+async def test_a_page_that_no_browser_should_open_is_no_link(lab: FakeGitLab, start: Start, odd: Any) -> None:
+    lab.answers(START, Said(201, {"id": 61, "status": "created", "web_url": odd}))
+    receipt = await start()
+    assert (receipt.link, receipt.external_run_id) == ((), "61")
 
 
 @pytest.mark.parametrize(
@@ -424,7 +469,7 @@ async def test_what_cannot_be_told_from_others_is_not_started_again(lab: FakeGit
 
 
 @pytest.mark.parametrize(
-    "said", [refusal(400, {"base": ["Reference not found"]}), throttled(0, Retry_After="1"), refusal(500, "no")]
+    "said", [refusal(400, {"base": ["Reference not found"]}), throttled(0, Retry_After="1"), refusal(404, "no")]
 )
 async def test_what_gitlab_has_not_started_may_be_started_again(lab: FakeGitLab, start: Start, said: Said) -> None:
     kept = Remembered()
@@ -468,11 +513,22 @@ async def test_the_run_ends_as_its_pipeline_ends(
     assert await looked_up(lab, about) == ended
 
 
-async def test_the_link_says_which_pipeline_it_is_whatever_the_external_id_is(lab: FakeGitLab, start: Start) -> None:
+async def test_a_link_to_another_pipeline_of_the_project_is_not_followed(lab: FakeGitLab, start: Start) -> None:
+    receipt = await start()
+    other = lab.begins(lab.projects[0], "main", {})
+    other.status = "success"
+    about = reference(receipt.external_run_id, (other.link, *receipt.link))
+    assert await looked_up(lab, about) is None
+    other.status = "running"
+    assert await cancelled(lab, about) == "GitLab was asked to cancel pipeline 61"
+    assert [one.status for one in lab.pipelines] == ["canceled", "running"]
+
+
+async def test_a_link_says_which_pipeline_it_is_where_nothing_else_does(lab: FakeGitLab, start: Start) -> None:
     receipt = await start()
     lab.pipelines[0].status = "success"
     elsewhere = "https://gitlab.example.com/acme/other/-/pipelines/7"
-    for external in ("mine", "7", None):
+    for external in ("mine", None):
         ended = await looked_up(lab, reference(external, ("https://ci.example.test", elsewhere, *receipt.link)))
         assert ended is not None
         assert ended.status is RunStatus.SUCCESS

@@ -453,10 +453,10 @@ def test_a_document_that_nests_too_deep_is_refused() -> None:
 
 
 def test_a_body_full_of_choices_is_examined_in_time() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     assert refusal(prop(type="string", enum=[1] * 300_000)).startswith("schema.properties.x.enum: ")
     parsed(prop(type="string", enum=[str(n) for n in range(100_000)]))
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,21 @@
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.approvals import Decision, DecisionState, Delegation, Escalation, Gate, People
-from domain.deciders import delegated, is_barred, own_say, requesters, standing, taken_back
-from domain.errors import Forbidden
+from domain.approvals import (
+    Decision,
+    DecisionState,
+    Delegation,
+    Escalation,
+    Gate,
+    People,
+    RequiredApproval,
+    Verdict,
+    tally,
+)
+from domain.deciders import Standing, delegated, is_barred, narrowed, own_say, requesters, standing, taken_back
 from domain.permissions import Allowed, ApproveLists, Denied, ExecuteLists, Permissions
 from domain.runs import Driving, Ref, Run, RunStatus
 from domain.users import Caller, User
@@ -122,13 +130,87 @@ def test_an_escalation_lets_those_decide_whom_it_still_names() -> None:
 def test_a_word_stands_on_everybody_who_may_decide_and_left_it() -> None:
     ada, bob, eve = person("ada", teams=("sre",)), person("bob", teams=("web",)), person("eve", teams=("x",))
     found = standing(eve, Denied("no"), [(ada, Allowed("a list")), (bob, Denied("left the team"))])
+    assert isinstance(found, Standing)
     assert (found.own, found.behalf, found.allowed_by) == (False, (ada,), "ada@x.io left it to them: a list")
     said = found.put_into(Decision(user_id="eve", name="eve", state=DecisionState.APPROVED, at=AT), "hash")
     assert (said.own, said.on_behalf_of, said.lent_teams, said.teams) == (False, ("ada",), {"ada": ("sre",)}, ())
     both = standing(eve, Allowed("users names eve"), [(ada, Allowed("a list"))])
+    assert isinstance(both, Standing)
     assert (both.own, both.behalf) == (True, (ada,))
-    with pytest.raises(Forbidden, match=r"no; bob@x\.io left it to them, but: left the team"):
-        standing(eve, Denied("no"), [(bob, Denied("left the team"))])
+    nothing = standing(eve, Denied("no"), [(bob, Denied("left the team"))])
+    assert nothing == Denied("no; bob@x.io left it to them, but: left the team")
+
+
+_PEOPLE = ("ada", "bob", "eve")
+_RIGHTS = st.fixed_dictionaries({name: st.tuples(st.booleans(), some(TEAMS)) for name in _PEOPLE})
+"""By name: whether they may decide on their own, and their teams."""
+_TERMS = st.tuples(
+    st.sampled_from([True, RequiredApproval(type="ALL")]),
+    st.builds(
+        Gate,
+        quorum=st.sampled_from([None, 1, 2]),
+        one_per_team=st.booleans(),
+        teams=some(TEAMS),
+        delegations=st.dictionaries(st.sampled_from(_PEOPLE), st.sampled_from(_PEOPLE)).map(
+            lambda pairs: tuple(Delegation(by=by, to=to, at=AT) for by, to in pairs.items())
+        ),
+        escalated_at=st.sampled_from([None, AT]),
+        escalated_to=some(NAMES),
+        all_of=st.just(_PEOPLE),
+    ),
+)
+
+
+def stands(rights: dict[str, tuple[bool, tuple[str, ...]]], name: str, gate: Gate) -> Standing | Denied:
+    """On what somebody's word stands."""
+
+    def of(who: str) -> tuple[User, Allowed | Denied]:
+        may, teams = rights[who]
+        return person(who, teams=teams), Allowed("a list") if may else Denied("no list")
+
+    user, own = of(name)
+    return standing(user, own, [of(by) for by in gate.left_to(name)])
+
+
+@given(_RIGHTS, _RIGHTS, some(_PEOPLE), _TERMS)
+def test_nothing_is_approved_because_somebody_lost_a_right(
+    before: dict[str, Any], lost: dict[str, Any], voters: tuple[str, ...], terms: tuple[bool | RequiredApproval, Gate]
+) -> None:
+    required, gate = terms
+    after = {
+        name: (may and not lost[name][0], tuple(team for team in teams if team not in lost[name][1]))
+        for name, (may, teams) in before.items()
+    }
+    said: list[Decision] = []
+    for name in voters:
+        word = Decision(user_id=name, name=name, state=DecisionState.APPROVED, at=AT)
+        if isinstance(now := stands(before, name, gate), Standing):
+            said.append(now.put_into(word, "hash"))
+    left = [narrowed(one, stands(after, one.user_id, gate), at=AT) for one in said]
+    if tally(required, _PEOPLE, left, gate) is Verdict.APPROVED:
+        assert tally(required, _PEOPLE, said, gate) is Verdict.APPROVED
+    again = [narrowed(one, stands(after, one.user_id, gate), at=AT) for one in left if not one.void_at]
+    assert again == [one for one in left if not one.void_at], "it is lost once"
+    back = [narrowed(one, stands(before, one.user_id, gate), at=AT) for one in left if not one.void_at]
+    assert back == again, "and not got back"
+
+
+def test_what_is_as_it_was_stays_the_very_same() -> None:
+    ada, bob = person("ada", teams=("sre", "web")), person("bob", teams=("sre",))
+    word = Decision(user_id="ada", name="ada", state=DecisionState.APPROVED, at=AT)
+    now = Standing("users names ada", user=ada, behalf=(bob,))
+    said = now.put_into(word, "hash")
+    assert narrowed(said, now, at=AT) is said
+    void = narrowed(said, Denied("gone"), at=AT)
+    assert (void.void_at, void.lapsed) == (AT, "gone")
+    less = narrowed(said, Standing("users names ada", user=person("ada", teams=("web", "new"))), at=AT)
+    assert (less.own, less.teams, less.on_behalf_of, less.lent_teams) == (True, ("web",), (), {})
+    for_bob = narrowed(said, Standing("left", user=ada, own=False, behalf=(person("bob"),)), at=AT)
+    assert (for_bob.own, for_bob.teams, for_bob.lent_teams) == (False, (), {"bob": ()})
+    alone = said.model_copy(update={"own": False})
+    assert narrowed(alone, Standing("users names ada", user=ada), at=AT).lapsed == (
+        "what let them decide does not any more"
+    ), "what they may say for themselves now, they have not said"
 
 
 def test_a_second_delegation_of_the_same_person_replaces_the_first() -> None:

@@ -1,6 +1,7 @@
 """Documents: what comes in, and how it goes out."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -38,6 +39,32 @@ def test_any_json_value_is_read_as_it_is(value: object) -> None:
 def test_what_cannot_be_kept_faithfully_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
         documents.parse(text.encode("latin-1"))
+
+
+@given(
+    FAITHFUL,
+    FAITHFUL,
+    st.sampled_from(["\x00", "a\x00b", {"\x00": 1}, float("inf"), -float("inf"), 2**1024, -(2**1024)]),
+)
+def test_a_fault_is_found_wherever_it_is(beside: JsonValue, other: JsonValue, fault: JsonValue) -> None:
+    documents.refuse_unfaithful([beside, {"a": [other]}])
+    with pytest.raises(InvalidRequest):
+        documents.refuse_unfaithful([beside, {"a": [other, {"b": fault}], "c": beside}, other])
+
+
+@pytest.mark.parametrize(
+    ("levels", "around"),
+    [(1, lambda one: [one]), (1, lambda one: {"a": one}), (2, lambda one: [1, {"a": "b", "c": one}])],
+)
+def test_a_document_nests_as_deeply_as_said_and_no_deeper(
+    levels: int, around: Callable[[JsonValue], JsonValue]
+) -> None:
+    value: JsonValue = 1
+    for _ in range(documents.MAX_DEPTH // levels):
+        value = around(value)
+    documents.refuse_unfaithful(value)
+    with pytest.raises(InvalidRequest, match="deeper than 100"):
+        documents.refuse_unfaithful([value])
 
 
 def test_the_written_form_is_that_of_javascript() -> None:

@@ -3,12 +3,14 @@
 import json
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
+from domain import input_schemas
 from domain.blueprints import Definition, parsed
 from domain.documents import Document
 from domain.entity_schemas import defaults, problems
@@ -117,6 +119,15 @@ def test_computed_properties_are_not_looked_at() -> None:
     document: dict[str, Any] = {"identifier": "b", "schema": {"properties": {}}}
     document["calculationProperties"] = {"c": {"type": "number", "calculation": "1"}}
     assert problems(parsed(document), {"c": "not a number"}) == []
+
+
+@given(st.from_regex(input_schemas._COMMON_URL.pattern, fullmatch=True))
+def test_what_looks_like_a_common_url_is_one(text: str) -> None:
+    parts = urlsplit(text)
+    assert parts.scheme in ("http", "https")
+    assert parts.hostname
+    assert parts.port is None
+    assert not input_schemas._NOT_IN_URLS.search(text)
 
 
 def test_defaults_come_in_the_order_of_the_blueprint_and_as_written() -> None:

@@ -88,6 +88,13 @@ async def of(
     return await forms.evaluated(written, sent or {}, around or Around(), evaluate, at=AT, **how)
 
 
+async def test_a_computed_default_never_replaces_what_was_sent(evaluate: Evaluator) -> None:
+    written = form({"a": {"type": "boolean", "default": jq("true")}, "b": {"type": "string", "default": jq('"x"')}})
+    for to_show in (False, True):
+        found = await of(evaluate, written, {"a": False, "b": ""}, to_show=to_show)
+        assert found.values == {"a": False, "b": ""}
+
+
 FAILING = ("error", "nonsense(", "empty", "null")
 
 

@@ -1,7 +1,11 @@
 """Ids: what they look like, and in which order they sort."""
 
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import pytest
 import regex
 
 from domain.identifiers import RunId, derived, new, successive
@@ -12,6 +16,22 @@ def test_a_new_id_is_a_prefix_and_sixteen_letters_or_digits() -> None:
     assert len(made) == 1000
     assert all(RunId(one) for one in made)
     assert set("".join(one[2:] for one in made)) == {*"0123456789", *map(chr, [*range(65, 91), *range(97, 123)])}
+
+
+def test_threads_never_make_the_same_id() -> None:
+    with ThreadPoolExecutor(8) as threads:
+        made = [one for some in threads.map(lambda _: [new("r") for _ in range(500)], range(16)) for one in some]
+    assert len(set(made)) == len(made) == 8_000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+def test_a_process_that_forked_does_not_make_the_ids_of_the_other() -> None:
+    script = (
+        "import os; from domain.identifiers import new; new('r'); child = os.fork(); "
+        "print(*(new('r') for _ in range(20)), flush=True); child and os.wait()"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert len(said) == len(set(said)) == 40
 
 
 def test_ids_of_later_milliseconds_sort_later() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from domain.errors import InterlockError, InvalidInputs, InvalidRequest
-from domain.inputs import UserInputs, checked, dynamic_parts, refuse_faults
+from domain.inputs import MOST_UNDECLARED, UserInputs, checked, dynamic_parts, refuse_faults, undeclared
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -53,6 +53,17 @@ def test_defaults_fill_only_what_was_not_sent(
     definition: dict[str, Any], sent: dict[str, Any], kept: dict[str, Any]
 ) -> None:
     assert checked(form({"x": definition}), sent) == kept
+
+
+def test_every_undeclared_input_is_named_where_none_is_kept() -> None:
+    declared, sent = form({"a": {"type": "string", "maxLength": 1}}), {f"x{number}": None for number in range(30)}
+    with pytest.raises(InvalidInputs) as refusal:
+        checked(declared, {"a": "aa", **sent}, keeps_undeclared=False)
+    assert refusal.value.problems[:30] == tuple(f"/{name} is not declared" for name in sent)
+    assert len(refusal.value.problems) == 31, "and what is wrong with the others"
+    assert checked(declared, {"a": "a"}, keeps_undeclared=False) == {"a": "a"}
+    many = undeclared(declared, dict.fromkeys(map(str, range(MOST_UNDECLARED + 2))))
+    assert (len(many), many[-1]) == (MOST_UNDECLARED + 1, "2 more inputs are not declared")
 
 
 def test_declared_inputs_come_in_the_order_of_the_form_and_undeclared_ones_after() -> None:

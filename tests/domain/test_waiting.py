@@ -195,6 +195,13 @@ def test_whose_decision_is_void_is_told() -> None:
     assert (message.reason, message.user_ids) == (Reason.CHANGE, ("ada",))
 
 
+def test_who_may_decide_no_more_is_told_nothing() -> None:
+    one = run(asked=(ASKED,), gate=Gate(quorum=2)).reminded(1, at=LATER)
+    gone = word("ada", void_at=LATER, lapsed="ada@x.io is not active")
+    assert told(one, gone) == {"reminder-1": ("bob",)}
+    assert set(told(one, word("ada", void_at=LATER))) > {"reminder-1"}, "somebody else would be"
+
+
 def test_everybody_is_told_anew_about_a_run_that_waits_again() -> None:
     approved = run(asked=(ASKED,)).decided(word("ada", request="f1"), Verdict.APPROVED)
     again = approved.reopened(request="f2", at=LATER)

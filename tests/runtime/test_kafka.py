@@ -11,6 +11,8 @@ from backends.base import Unconfirmed
 from domain.errors import BackendRefused, BackendUnavailable
 from runtime.kafka import KafkaProducer, _Connection, configuration
 from runtime.settings import InvalidSettings, Settings
+from tests.backends.conftest import Authority
+from tests.backends.conftest import authority as authority
 from tests.support.kafka import Broker, Received
 
 LOGIN = {"INTERLOCK_KAFKA_USERNAME": "interlock", "INTERLOCK_KAFKA_PASSWORD": "s3cret"}
@@ -145,9 +147,9 @@ async def test_who_never_publishes_never_connects(broker: Broker) -> None:
     await producer.close()
 
 
-def test_the_login_is_told_to_the_library() -> None:
+def test_the_login_is_told_to_the_library(authority: Authority) -> None:
     settings = Settings.from_environment(
-        {"INTERLOCK_KAFKA_BROKERS": "a:9093, [::1]:9093", "INTERLOCK_KAFKA_CA_FILE": "/etc/ca.pem", **LOGIN}
+        {"INTERLOCK_KAFKA_BROKERS": "a:9093, [::1]:9093", "INTERLOCK_KAFKA_CA_FILE": str(authority.root), **LOGIN}
     )
     assert configuration(settings) == {
         "bootstrap.servers": "a:9093,[::1]:9093",
@@ -156,7 +158,7 @@ def test_the_login_is_told_to_the_library() -> None:
         "sasl.mechanisms": "SCRAM-SHA-512",
         "sasl.username": "interlock",
         "sasl.password": "s3cret",
-        "ssl.ca.location": "/etc/ca.pem",
+        "ssl.ca.location": str(authority.root),
     }
 
 

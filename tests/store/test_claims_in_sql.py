@@ -1,25 +1,32 @@
 """Claims in SQL: each run goes to one claimer, however many ask; and nothing else about the run changes."""
 
 import asyncio
+import dataclasses
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
+from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.claims import AGENT, queue
 from domain.errors import NotFound, RunTaken
+from domain.identifiers import ActionId
 from domain.runs import Ref, Run, RunStatus
 from store import actions, claims, run_lists, runs
 from store.claims import Claimed
 from store.database import Database
-from store.tables import RunRow
+from store.tables import ClaimRow, RunRow
 from tests.store.conftest import make_action, make_run
 
 QUEUE = queue("WEBHOOK", AGENT)
 MINUTE = timedelta(minutes=1)
 
 
-async def waiting(database: Database, number: int, at: datetime, *, action: str = "deploy") -> list[Run]:
+async def waiting(
+    database: Database, number: int, at: datetime, *, action: str = "deploy", queue: str | None = QUEUE
+) -> list[Run]:
     """Runs that wait in the queue, the oldest first."""
     definition = make_action(action)
     made = [
@@ -30,8 +37,12 @@ async def waiting(database: Database, number: int, at: datetime, *, action: str 
         await actions.create(session, definition, origin="API")
         for run in made:
             await runs.create(session, run, action_id=definition.id, request=None)
-            await claims.wait(session, run.id, queue=QUEUE, look_up_at=None, at=at)
+            await wait(session, run, claims.awaited(queue=queue, look_up_at=None, at=at))
     return made
+
+
+async def wait(session: AsyncSession, run: Run, waits: Mapping[str, Any]) -> None:
+    await runs.change(session, run.id, lambda current: current, origin="API", waits=waits)
 
 
 async def claim(database: Database, at: datetime, *, limit: int = 100, exclude: tuple[str, ...] = ()) -> list[Claimed]:
@@ -117,6 +128,50 @@ async def test_excluded_actions_and_other_queues_are_left(database: Database, at
     assert [one.id for one in await claim(database, at)] == [busy.id]
 
 
+async def test_runs_of_an_action_that_is_renamed_are_excluded_by_its_new_name(database: Database, at: datetime) -> None:
+    before = make_action("busy")
+    document = before.document | {"identifier": "idle"}
+    after = dataclasses.replace(before, version=2, identifier=ActionId("idle"), document=document)
+    run = make_run(action=Ref(identifier="busy"))
+    async with database.write() as session:
+        await actions.create(session, before, origin="API")
+        await runs.create(session, run, action_id=before.id, request=None)
+        await wait(session, run, claims.awaited(queue=QUEUE, look_up_at=None, at=at))
+        await actions.replace(session, before, after, origin="API")
+    assert await claim(database, at, exclude=("idle",)) == []
+    assert [one.id for one in await claim(database, at, exclude=("busy",))] == [run.id]
+
+
+async def test_who_comes_late_does_not_offer_again_what_somebody_has_taken(database: Database, at: datetime) -> None:
+    [free, taken] = await waiting(database, 2, at)
+    await claim(database, at)
+    await database.transact(lambda session: claims.acknowledge(session, [taken.id]))
+    for run in (free, taken):
+        async with database.write() as session:
+            await wait(session, run, claims.awaited(queue=QUEUE, look_up_at=None, at=at))
+    assert await claim(database, at) == []
+    assert [one.id for one in await claim(database, at + MINUTE)] == [free.id]
+
+
+async def test_a_run_that_ends_while_it_is_claimed_was_taken_by_nobody(database: Database, at: datetime) -> None:
+    made = await waiting(database, 10, at)
+
+    async def end(run: Run) -> None:
+        async with database.write() as session:
+            await runs.change(session, run.id, lambda run: run.cancelled("no", at=at, by="x"), origin="API")
+
+    async def take(run: Run) -> bool:
+        return bool(await database.transact(lambda session: claims.acknowledge(session, [run.id])))
+
+    await claim(database, at)
+    ends = asyncio.gather(*(end(run) for run in made))
+    again, taken, _ = await asyncio.gather(claim(database, at + MINUTE), take(made[0]), ends)
+    assert {one.id for one in again} <= {run.id for run in made}
+    assert (await row(database, made[0])).delivered is taken, "whoever took it was in time, or told that it is gone"
+    assert not any([(await row(database, run)).delivered for run in made[1:]])
+    assert await claim(database, at + 10 * MINUTE) == []
+
+
 async def test_a_run_that_ends_leaves_the_queue(database: Database, at: datetime) -> None:
     [first, second] = await waiting(database, 2, at)
     async with database.write() as session:
@@ -126,8 +181,7 @@ async def test_a_run_that_ends_leaves_the_queue(database: Database, at: datetime
         await runs.change(session, second.id, lambda run: run.cancelled("no", at=at, by="x"), origin="API")
     with pytest.raises(RunTaken):
         await database.transact(lambda session: claims.acknowledge_one(session, second.id))
-    found = await row(database, second)
-    assert (found.claim_queue, found.claimed_until, found.look_up_at) == (None, None, None)
+    assert not (await row(database, second)).delivered, "nobody has taken it"
 
 
 async def test_claims_show_in_the_run_and_change_neither_its_document_nor_its_history(
@@ -146,6 +200,44 @@ async def test_claims_show_in_the_run_and_change_neither_its_document_nor_its_hi
         assert await runs.get(session, run.id) == run
     after = await row(database, run)
     assert (after.document, after.revision) == (before.document, before.revision)
+
+
+async def queued_by_the_release_before(database: Database, run: Run, until: datetime | None) -> None:
+    """Have the run as processes of before the table `claims` leave it."""
+    values = {"claim_queue": QUEUE, "claimed_until": until, "delivered": True}
+    async with database.write() as session:
+        await session.exec(update(RunRow).where(col(RunRow.id) == run.id).values(**values))
+
+
+async def move(database: Database, at: datetime) -> int:
+    return await database.transact(lambda session: claims.move(session, at=at, limit=10))
+
+
+async def test_runs_that_wait_as_before_are_moved_unless_somebody_has_them(database: Database, at: datetime) -> None:
+    [never, before, now, ended] = await waiting(database, 4, at, queue=None)
+    async with database.write() as session:
+        await runs.change(session, ended.id, lambda run: run.cancelled("no", at=at, by="x"), origin="API")
+    for run, until in ((never, None), (before, at), (now, at + MINUTE), (ended, None)):
+        await queued_by_the_release_before(database, run, until)
+    ear = database.claims.ear()
+    assert await move(database, at) == 3
+    async with asyncio.timeout(5):
+        await ear.wait(20)
+    assert [one.id for one in await claim(database, at)] == [never.id, before.id]
+    assert [await move(database, moment) for moment in (at, at + MINUTE, at + MINUTE)] == [0, 1, 0]
+    assert await database.transact(lambda session: claims.acknowledge(session, [never.id])) == 1
+    found = await claim(database, at + MINUTE)
+    assert [one.id for one in found] == [before.id, now.id], "the one that was acknowledged is never offered again"
+
+
+async def test_what_an_older_version_has_ended_is_not_handed_out(database: Database, at: datetime) -> None:
+    [ended, free] = await waiting(database, 2, at)
+    async with database.write() as session:
+        await session.exec(update(RunRow).where(col(RunRow.id) == ended.id).values(status=RunStatus.FAILURE))
+    assert [one.id for one in await claim(database, at)] == [free.id]
+    async with database.read() as session:
+        left = (await session.exec(select(ClaimRow.run_id))).all()
+    assert left == [free.id]
 
 
 async def test_released_runs_are_offered_at_once(database: Database, at: datetime) -> None:
@@ -168,11 +260,11 @@ async def test_who_waits_for_claims_hears_of_one(database: Database, at: datetim
 
 
 async def test_runs_that_are_due_are_looked_up_by_one_at_a_time(database: Database, at: datetime) -> None:
-    made = await waiting(database, 4, at)
+    made = await waiting(database, 4, at, queue=None)
     async with database.write() as session:
         for index, run in enumerate(made):
             look_up_at = at + index * MINUTE if index else None
-            await claims.wait(session, run.id, queue=None, look_up_at=look_up_at, at=at)
+            await wait(session, run, claims.awaited(queue=None, look_up_at=look_up_at, at=at))
 
     async def due(moment: datetime) -> list[str]:
         async def work(session: AsyncSession) -> list[str]:

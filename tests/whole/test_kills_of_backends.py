@@ -1,6 +1,8 @@
 """SIGKILL to everything while backends that report later are told, work, and are asked: each run ends once."""
 
-from collections.abc import AsyncIterator
+import json
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Sized
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,7 +13,11 @@ import pytest
 
 from store import claims, organizations
 from store.database import Database
+from tests.support import azure_devops as of_azure
+from tests.support import gitlab as of_gitlab
+from tests.support.azure_devops import FakeAzureDevOps, Webhook, azure_devops
 from tests.support.github import SECRET, TOKEN, FakeGitHub, github
+from tests.support.gitlab import FakeGitLab, gitlab
 from tests.support.kafka import Broker
 from tests.support.listening import Said
 from tests.support.outcome import ANSWERED, Json, Observer, observing
@@ -20,6 +26,9 @@ from tests.support.processes import Dev, eventually
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(180)]
 
 DISPATCH, LOOK_UP = "/dispatches", "/actions/runs/{run_id}"
+START, PIPELINE = "POST /projects/:id/pipeline", "GET /projects/:id/pipelines/:pipeline_id"
+FAILED = ("IN_PROGRESS", "FAILURE")
+KEY = "the secret of the service connection"
 NEVER = Said(raw=b"", pause=120)
 WEBHOOK, INTEGRATION = "WEBHOOK", "INTEGRATION_ACTION"
 CLAIMS: dict[str, Json] = {
@@ -27,7 +36,20 @@ CLAIMS: dict[str, Json] = {
     INTEGRATION: {"installationId": "mine"},
 }
 METHODS: dict[str, Json] = {
-    "github": {"type": "GITHUB", "org": "acme", "repo": "infra", "workflow": "deploy.yml"},
+    "github": {
+        "type": "GITHUB",
+        "org": "acme",
+        "repo": "infra",
+        "workflow": "deploy.yml",
+        "workflowInputs": {"context": "{{ .run.id }}"},
+    },
+    "gitlab": {
+        "type": "GITLAB",
+        "groupName": "acme/platform",
+        "projectName": "infra",
+        "pipelineVariables": {"RUN_ID": "{{ .run.id }}"},
+    },
+    "azure": {"type": "AZURE_DEVOPS", "org": "acme", "webhook": "port_trigger", "payload": {"runId": "{{ .run.id }}"}},
     "kafka": {"type": "KAFKA", "payload": {"runId": "{{ .run.id }}"}},
     WEBHOOK: {"type": WEBHOOK, "url": "http://127.0.0.1:1/hook", "agent": True, "body": {"runId": "{{ .run.id }}"}},
     INTEGRATION: {
@@ -46,16 +68,18 @@ class World:
     stack: Dev
     observer: Observer
     hub: FakeGitHub
+    lab: FakeGitLab
+    azure: FakeAzureDevOps
     broker: Broker
     taken: list[str] = field(default_factory=list)
     """The runs that who claims them has acknowledged."""
 
-    async def run(self, kind: str) -> str:
-        """A new run, which must succeed in the end."""
+    async def run(self, kind: str, ends: tuple[str, ...] = ANSWERED) -> str:
+        """A new run, which must succeed in the end, or as it is said."""
         answer = await self.observer.call("POST", f"/v1/actions/{kind.lower()}/runs", json={"properties": {}})
         assert answer.status_code == 202, answer.text
         run_id: str = answer.json()["run"]["id"]
-        self.observer.promised[run_id] = ANSWERED
+        self.observer.promised[run_id] = ends
         return run_id
 
     async def get(self, run_id: str) -> Json:
@@ -111,9 +135,35 @@ class World:
         [of_this] = [one for one in self.hub.runs if one.external_run_id == external]
         self.hub.conclude(of_this, "success")
         told = self.hub.told(self.hub.webhook(of_this))
-        path = "/v1/integrations/github/webhook"
-        answer = await self.observer.until_answered("POST", path, content=told.content, headers=told.headers)
-        assert answer.json() == {"ok": True, "runs": [run_id]}
+        assert await self._event("github", told.content, told.headers) == {"ok": True, "runs": [run_id]}
+
+    async def pipeline_ends(self, run_id: str) -> None:
+        """The pipeline of the run succeeds, and GitLab says so."""
+        external = await self.linked(run_id)
+        [pipeline] = [one for one in self.lab.pipelines if str(one.id) == external]
+        pipeline.status = "success"
+        body = json.dumps(self.lab.webhook(pipeline)).encode()
+        assert await self._event("gitlab", body, of_gitlab.with_token()) == {"ok": True, "runs": [run_id]}
+
+    async def build_names(self, run_id: str) -> None:
+        """The build of the run says which run that is."""
+
+        async def begun() -> bool | None:
+            return bool(self.azure.builds) or None
+
+        await eventually("a build begins", begun)
+        self.azure.builds[0].number = f"Deploy {run_id}"
+        secret = b64encode(f"azure:{of_azure.SECRET}".encode()).decode()
+        body = json.dumps(self.azure.state_changed(self.azure.builds[0])).encode()
+        said = await self._event("azure-devops", body, {"Authorization": f"Basic {secret}"})
+        assert said == {"ok": True, "runs": [run_id]}
+
+    async def _event(self, whose: str, body: bytes, headers: dict[str, str]) -> Json:
+        """What is answered to an event."""
+        path = f"/v1/integrations/{whose}/webhook"
+        answer = await self.observer.until_answered("POST", path, content=body, headers=headers)
+        said: Json = answer.json()
+        return said
 
     async def messages(self, run_id: str) -> list[bytes]:
         """What was published for the run by now."""
@@ -139,18 +189,31 @@ class World:
 
     async def asked(self, operation: str, times: int = 1) -> None:
         """Wait until GitHub was asked that."""
+        await self.many(f"GitHub is asked {operation}", lambda: self.hub.operations(operation), times)
 
-        async def look() -> bool | None:
-            return len(self.hub.operations(operation)) >= times or None
+    async def many(self, what: str, look: Callable[[], Sized], times: int = 1) -> None:
+        """Wait until there are so many."""
 
-        await eventually(f"GitHub is asked {operation}", look)
+        async def looked() -> bool | None:
+            return len(look()) >= times or None
+
+        await eventually(what, looked)
 
 
 @asynccontextmanager
 async def around(directory: Path) -> AsyncIterator[World]:
     """Everything running, with an action for each backend."""
-    async with github() as hub, Broker(directory) as broker:
+    async with (
+        github() as hub,
+        gitlab() as lab,
+        azure_devops(webhook=Webhook(secret=KEY)) as azure,
+        Broker(directory) as broker,
+    ):
+        hub.repositories[0].run_name = "Deploy {context}"
         settings: dict[str, Any] = {"github_api_url": hub.url, "github_token": TOKEN, "github_webhook_secret": SECRET}
+        settings |= {"gitlab_url": lab.url, "gitlab_token": of_gitlab.TOKEN, "gitlab_webhook_secret": of_gitlab.SECRET}
+        settings |= {"azure_devops_url": azure.url, "azure_devops_token": of_azure.TOKEN}
+        settings |= {"azure_devops_signing_key": KEY, "azure_devops_webhook_secret": of_azure.SECRET}
         settings |= {"webhook_timeout": "3", **broker.settings}
         async with Dev(directory, **settings) as stack, observing(stack) as observer:
             for kind, method in METHODS.items():
@@ -158,7 +221,7 @@ async def around(directory: Path) -> AsyncIterator[World]:
                 action = {"identifier": kind.lower(), "trigger": trigger, "invocationMethod": method}
                 made = await observer.call("POST", "/v1/actions", json=action)
                 assert made.status_code == 200, made.text
-            yield World(stack, observer, hub, broker)
+            yield World(stack, observer, hub, lab, azure, broker)
 
 
 async def test_a_kill_while_backends_are_told_dispatches_nothing_twice_in_silence(tmp_path: Path) -> None:
@@ -171,6 +234,12 @@ async def test_a_kill_while_backends_are_told_dispatches_nothing_twice_in_silenc
         world.hub.answers("GET /repos/{owner}/{repo}", NEVER)
         not_yet = await world.run("github")
         await world.asked("GET /repos/{owner}/{repo}", 2)
+        world.lab.answers(START, Said(201, {}, after_all=True, pause=120))
+        started = await world.run("gitlab")
+        world.azure.scripted.append(NEVER)
+        triggered = await world.run("azure", FAILED)
+        await world.many("GitLab is asked", lambda: world.lab.operations(START))
+        await world.many("Azure DevOps is asked", lambda: world.azure.asked)
         world.broker.freeze()
         published = await world.run("kafka")
         to_claim = {kind: await world.run(kind) for kind in CLAIMS}
@@ -182,6 +251,7 @@ async def test_a_kill_while_backends_are_told_dispatches_nothing_twice_in_silenc
             await world.taken_all(kind, {run_id})
         for run_id in (not_yet, dispatched):
             await world.concluded(run_id)
+        await world.pipeline_ends(started)
         await world.published(published)
         for run_id in (told_before, published):
             await world.observer.report(run_id)
@@ -192,6 +262,12 @@ async def test_a_kill_while_backends_are_told_dispatches_nothing_twice_in_silenc
         line = "A worker died while it dispatched the workflow. It was not dispatched again, its run was found"
         assert line in await world.logs(dispatched)
         assert line not in await world.logs(not_yet)
+        assert len(world.lab.operations(START)) == len(world.lab.pipelines) == 1, "the pipeline once"
+        line = "A worker died while it triggered the pipeline. It was not triggered again, it was found"
+        assert line in await world.logs(started)
+        assert len(world.azure.asked) == 1, "which cannot be asked what has come of it"
+        summary = (await world.get(triggered))["summary"]
+        assert summary.endswith("may have started pipelines; the webhook is not called again")
         assert 1 <= len(messages) <= 2, "a worker that dies during the call makes another one publish again"
         assert len(set(messages)) == 1, "the very same, for whoever knows it by its key"
         assert sorted(world.taken) == sorted(to_claim.values())
@@ -200,6 +276,7 @@ async def test_a_kill_while_backends_are_told_dispatches_nothing_twice_in_silenc
 async def test_a_kill_while_backends_work_and_are_asked_loses_and_repeats_nothing(tmp_path: Path) -> None:
     async with around(tmp_path) as world:
         dispatched, published = await world.run("github"), await world.run("kafka")
+        started, triggered = await world.run("gitlab"), await world.run("azure")
         acknowledged, claimed, free = [{kind: await world.run(kind) for kind in CLAIMS} for _ in range(3)]
         for kind in CLAIMS:
             for runs in (acknowledged, claimed, free):
@@ -208,16 +285,26 @@ async def test_a_kill_while_backends_work_and_are_asked_loses_and_repeats_nothin
             assert set(found) >= {acknowledged[kind], claimed[kind]}
             answer = await world.observer.call("PATCH", "/v1/actions/runs/ack", json={"runId": acknowledged[kind]})
             assert answer.status_code == 200, answer.text
-        await world.linked(dispatched)
+        for run_id in (dispatched, started):
+            await world.linked(run_id)
+        await world.build_names(triggered)
         assert len(await world.published(published)) == 1
         world.hub.answers(LOOK_UP, NEVER)
-        await world.look_up_now(dispatched)
+        world.lab.answers(PIPELINE, NEVER)
+        world.azure.scripted.append(NEVER)
+        for run_id in (dispatched, started, triggered):
+            await world.look_up_now(run_id)
         await world.asked(LOOK_UP)
+        await world.many("GitLab is asked how it goes", lambda: world.lab.operations(PIPELINE))
+        await world.many("Azure DevOps is asked how it goes", lambda: world.azure.asked, 2)
         await world.stack.kill("dev")
         await world.stack.start("dev")
 
         world.hub.conclude(world.hub.runs[0], "success")
-        await world.look_up_now(dispatched)
+        world.lab.pipelines[0].status = "success"
+        world.azure.conclude(world.azure.builds[0], "succeeded")
+        for run_id in (dispatched, started, triggered):
+            await world.look_up_now(run_id)
         for kind in CLAIMS:
             await world.observer.report(acknowledged[kind])
             await world.taken_all(kind, {claimed[kind], free[kind]})
@@ -226,6 +313,9 @@ async def test_a_kill_while_backends_work_and_are_asked_loses_and_repeats_nothin
 
         assert len(world.hub.operations(DISPATCH)) == 1
         assert await world.logs(dispatched) == ["Workflow completed: success"]
+        assert (len(world.lab.operations(START)), len(world.azure.builds)) == (1, 1)
+        assert await world.logs(started) == ["Pipeline completed: success"]
+        assert await world.logs(triggered) == ["Pipeline completed: succeeded"]
         assert len(await world.messages(published)) == 1
         taken = [run_id for kind in CLAIMS for run_id in (claimed[kind], free[kind])]
         assert sorted(world.taken) == sorted(taken)

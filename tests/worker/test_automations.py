@@ -350,6 +350,11 @@ async def test_a_run_executes_the_version_that_it_was_made_of(
         told = {run["payload"]["body"]["event"]["context"]["entityIdentifier"]: run for run in found}
         assert {name: run["interlock"]["actionVersion"] for name, run in told.items()} == {"second": 1, "third": 2}
         assert told["second"]["payload"]["url"].endswith("/hook")
+        async with running(clock, evaluate, sqlite_url) as working:
+            for run in found:
+                assert (await working.until(run["id"]))["status"] == "SUCCESS"
+        called = {call.json["event"]["context"]["entityIdentifier"]: call.path for call in product.backend.calls}
+        assert called == {"second": "/hook", "third": "/other"}, "it waited for a worker while it was replaced"
 
 
 async def test_a_definition_that_cannot_be_read_any_more_stops_no_other(

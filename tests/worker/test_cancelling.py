@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -100,6 +100,7 @@ async def test_a_dispatch_that_a_dying_worker_could_not_record_is_cancelled_as_w
     how: Json = {"github_api_url": hub.url, "github_token": TOKEN}
     async with running(clock, evaluate, sqlite_url, worker=False, **how) as idle, open_transport() as http:
         given = services(idle.settings, idle.database, evaluate, idle.organization, http)
+        hub.now = lambda: datetime.now(UTC) - timedelta(seconds=50)  # another run's, that would be known by now
         await idle.action(invocationMethod=GITHUB)
         run, other = await idle.start(), await idle.start()
         await backends.parse_rendered(run["payload"]).invoke(backends.Delivery(run["id"], {}), given.resources)

@@ -1,14 +1,19 @@
-"""Record a history of every way a run can go: `python -m tests.workflows.record 0.1.0`, once per release."""
+"""Record a history of every way a run can go: `python -m tests.workflows.record 0.1.0`, once per release.
+
+Names of ways after the version record those only. What comes before a release has a name like `0.1.0.dev5`.
+"""
 
 import asyncio
+import gzip
 import json
 import re
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 
+from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
@@ -254,6 +259,44 @@ async def cancelled_in_the_queue(bench: Bench) -> str:
     return handle.id
 
 
+async def stopped_at_its_time_limit(bench: Bench) -> str:
+    """Nobody reports in time, and the backend is told to stop."""
+    bench.row.outcome, bench.row.stops = None, True
+    handle = await bench.start(run_time_limit=DAY)
+    await handle.result()
+    return handle.id
+
+
+async def retried(bench: Bench) -> str:
+    """The backend is called three times, by Temporal's retries, before it answers."""
+    bench.row.failures["invoke_backend"] = 2
+    handle = await bench.start(run_time_limit=DAY)
+    await handle.result()
+    return handle.id
+
+
+async def delegated(bench: Bench) -> str:
+    """One of the approvers leaves it to another, who is told then, and approves."""
+    handle = await bench.start(waits_for_approval=True, approval_time_limit=DAY)
+    await bench.quiet(handle)
+    bench.row.untold = True
+    await handle.signal("wake")
+    await _until(lambda: len(bench.row.told) > 1, bench)
+    bench.row.status = RunStatus.IN_PROGRESS
+    await handle.signal("wake", {"approval": {"by": "bob@example.com", "state": "APPROVED", "channel": "API"}})
+    await handle.result()
+    return handle.id
+
+
+async def queued_for_long(bench: Bench) -> str:
+    """It was approved, and waits for its turn until its history is long; it goes on in a new one, to its end."""
+    bench.row.lines = 400 * [timedelta(minutes=1)]
+    handle = await bench.start(waits_for_approval=True, approval_time_limit=DAY, run_time_limit=DAY)
+    await handle.signal("decide", {"by": "ada@example.com", "status": "APPROVE"})
+    await handle.result()
+    return handle.id
+
+
 async def _until(happened: Callable[[], bool], bench: Bench, step: timedelta = timedelta(seconds=1)) -> None:
     while not happened():
         await bench.environment.sleep(step)
@@ -263,7 +306,7 @@ WAYS = (
     synchronous, reported, overdue, approved, undecided, cancelled, workflow_cancelled, asked, asked_in_vain,
     decided_before_asked, reminded_and_escalated, escalated_in_vain, approved_by_time, not_before,
     withdrawn_before_its_time, cancelled_before_its_time, reopened, stopped, stopped_while_called, stopped_in_vain,
-    queued, cancelled_in_the_queue,
+    queued, cancelled_in_the_queue, stopped_at_its_time_limit, retried, delegated, queued_for_long,
 )  # fmt: skip
 
 
@@ -277,12 +320,30 @@ async def record(version: str, *names: str) -> None:
             row, queue = Row(), uuid.uuid4().hex
             async with Worker(environment.client, task_queue=queue, workflows=[ActionRun], activities=row.activities):
                 run_id = await way(Bench(environment, row, queue))
-            history = await environment.client.get_workflow_handle(run_id).fetch_history()
-        # Stack traces name places of the machine that recorded them, and no replay reads them.
-        document = re.sub(
-            r'"stackTrace": "(?:[^"\\]|\\.)*"', '"stackTrace": ""', json.dumps(history.to_json_dict(), indent=1)
-        )
-        (HISTORIES / f"{version}-{way.__name__}.json").write_text(document + "\n", encoding="utf-8")
+            histories = [history async for history in _histories(environment, run_id)]
+        for number, history in enumerate(reversed(histories), start=1):
+            part = f".{number}" if len(histories) > 1 else ""
+            _write(HISTORIES / f"{version}-{way.__name__}{part}.json", history)
+
+
+async def _histories(environment: WorkflowEnvironment, workflow_id: str) -> AsyncIterator[WorkflowHistory]:
+    """Those of a workflow that has continued as new, the last one first."""
+    run_id = None
+    while run_id != "":
+        history = await environment.client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
+        yield history
+        run_id = history.events[0].workflow_execution_started_event_attributes.continued_execution_run_id
+
+
+def _write(file: Path, history: WorkflowHistory) -> None:
+    # Stack traces name places of the machine that recorded them, and no replay reads them.
+    document = re.sub(
+        r'"stackTrace": "(?:[^"\\]|\\.)*"', '"stackTrace": ""', json.dumps(history.to_json_dict(), indent=1)
+    )
+    if len(document) > 100_000:  # kept compressed
+        file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(document.encode(), mtime=0))
+    else:
+        file.write_text(document + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

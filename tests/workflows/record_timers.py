@@ -1,4 +1,4 @@
-"""Record a history of every way a timer can go: `python -m tests.workflows.record_timers 0.2.0`, once per release."""
+"""Record a history of every way a timer can go: `python -m tests.workflows.record_timers 0.1.0`, once per release."""
 
 import asyncio
 import json
