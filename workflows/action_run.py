@@ -209,7 +209,7 @@ class ActionRun:
             else:
                 progress = await self._ask(close_run, Question(run_id=self._run, expired=expired))
         if self._invocation and not (self._stops and workflow.patched(_CANCELS)):
-            self._invocation.cancel()  # nobody is interested in its answer any more
+            _forsake(self._invocation)
             self._invocation = None
         return progress
 
@@ -219,7 +219,7 @@ class ActionRun:
         if self._invocation:
             patience = workflow.now() + start.delivery_time_limit + CANCEL_PATIENCE
             await self._wait(lambda: self._answered, patience, "what to stop")
-            self._invocation.cancel()  # does nothing once it is done
+            _forsake(self._invocation)  # does nothing once it is done
         try:
             await workflow.execute_activity(
                 cancel_backend,
@@ -257,6 +257,12 @@ class ActionRun:
         except TimeoutError:
             return True
         return False
+
+
+def _forsake(invocation: workflow.ActivityHandle[Progress]) -> None:
+    """Cancel what nobody waits for any more. That it was cancelled is no fault that somebody has missed."""
+    invocation.add_done_callback(lambda done: done.cancelled() or done.exception())
+    invocation.cancel()
 
 
 def _deadline(since: datetime, limit: timedelta | None) -> datetime | None:
