@@ -225,7 +225,8 @@ class GitHub(InvocationMethod):
         if now - reference.invoked_at < _SEARCH:
             return None
         gone = f"{_DISPATCHING}: GitHub has not said which workflow run it is, and none came of it {_WITHIN}"
-        return Receipt(status=RunStatus.FAILURE, summary=gone)
+        # Who reports by themselves may do so still; GitHub may have accepted it and only not say what came of it.
+        return Receipt(status=RunStatus.FAILURE, summary=gone) if self.report_workflow_status else None
 
     async def _certain(self, api: GitHubApi, reference: Reference) -> int | None:
         """The workflow run that names the run, or the only one that can be its own; None: which it is is a guess."""

@@ -82,9 +82,13 @@ _FOLLOW = (
     .where(_CLAIMS.run_id.in_(sa.select(_RUNS.id).where(_RUNS.action_id == _THIS)))
     .values(action=bindparam("called"))
 )
+_IS_LEFT_BEHIND = sa.and_(
+    _RUNS.claim_queue.is_not(None), _RUNS.claimed_until.is_(None) | (_RUNS.claimed_until <= bindparam("at"))
+)
+_ANY_LEFT_BEHIND = sa.select(_RUNS.id).where(_IS_LEFT_BEHIND).limit(1)
 _LEFT_BEHIND = (
     sa.select(_RUNS.id, _RUNS.claim_queue, _RUNS.action, _RUNS.created_at, _RUNS.status)
-    .where(_RUNS.claim_queue.is_not(None), _RUNS.claimed_until.is_(None) | (_RUNS.claimed_until <= bindparam("at")))
+    .where(_IS_LEFT_BEHIND)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )
@@ -268,6 +272,11 @@ async def acknowledge_one(session: AsyncSession, run_id: str) -> None:
     if (await execute(session, _EXISTS, {"this": run_id})).first() is None:
         raise NotFound("Run", run_id)
     raise RunTaken(f"run {run_id} is not to be had: it was acknowledged before, has ended, or was not claimed")
+
+
+async def left_behind(session: AsyncSession, *, at: datetime) -> bool:
+    """Whether there is anything to `move`."""
+    return (await execute(session, _ANY_LEFT_BEHIND, {"at": at})).first() is not None
 
 
 async def move(session: AsyncSession, *, at: datetime, limit: int) -> int:

@@ -43,16 +43,12 @@ _TRIED: Final = 4
 """How many parts of a query are tried for being so few."""
 _UNITED: Final = 100
 """Of how many statements one of these may consist."""
-
 _READ: Final = 100
 """How many entities more than there may be on a page are rather read and looked at than selected by SQL."""
-
 _IN_PLACE: Final = 100
 """Up to how many entities are read by their ids without a trip to a thread."""
-
 _QUICK: Final = 100
 """Up to how many rules SQL is made of in place."""
-
 _BLUEPRINT: Final = ENTITIES.blueprint
 _EVERYTHING: Final = Query("and", ())
 _ARROWS: Final = table(EntityRelationRow).c
@@ -142,22 +138,14 @@ class Search:
         Then reading these and sorting them is quick, and looking through the whole blueprint in its order is not; of
         what is frequent the first come soon that way. Databases guess which is which, and often wrongly.
         """
-        rarest = await self._rarest(session)
-        if rarest is None:
+        if not (several := self._choices):
             return None
-        rows = await rows_of(session, united_ids(rarest).limit(_SOME + 1))
-        return await self._narrowed(session, rarest, {row[0] for row in rows}) if len(rows) <= _SOME else None
-
-    async def _rarest(self, session: AsyncSession) -> Choice | None:
-        """Of what is known to select all that it finds, what selects least."""
-        several = self._choices
-        if len(several) <= 1:
-            return several[0] if several else None
-        counts = (
-            sa.select(sa.func.count()).select_from(united_ids(one).limit(_SOME + 1).subquery()) for one in several
-        )
-        [numbers] = await rows_of(session, sa.select(*(one.scalar_subquery() for one in counts)))
-        return several[min(range(len(several)), key=numbers.__getitem__)]
+        choice = several[0]  # often it is rare, and then there is no need to count
+        ids = await _ids(session, choice, _FEW)
+        if ids is None:
+            choice = await _rarest(session, several)
+            ids = await _ids(session, choice, _SOME)
+        return None if ids is None else await self._narrowed(session, choice, ids)
 
     async def _narrowed(self, session: AsyncSession, by: Choice, ids: Collection[str]) -> _Few:
         """Fewer, where other rules demand something of the ids as well: asked one after another.
@@ -212,7 +200,7 @@ class Search:
         demanded, others = self._told_apart
         return sa.and_(sa.true(), *(chosen(*choice).is_(sa.true()) for choice in demanded), *others)
 
-    @property
+    @cached_property
     def _choices(self) -> Sequence[Choice]:
         return [one for one in choices(self._condition) if len(one) <= _UNITED][:_TRIED]
 
@@ -321,6 +309,20 @@ def _is_short(rule: Rule) -> bool:
         case Comparison(subject=Property(), value=None | bool() | int() | float() | str()):
             return True
     return False
+
+
+async def _ids(session: AsyncSession, choice: Choice, most: int) -> set[str] | None:
+    """What the choice selects; None if that is more than so many."""
+    rows = await rows_of(session, united_ids(choice).limit(most + 1))
+    return {row[0] for row in rows} if len(rows) <= most else None
+
+
+async def _rarest(session: AsyncSession, several: Sequence[Choice]) -> Choice:
+    """What selects least of these."""
+    counted = (united_ids(one).limit(_SOME + 1).subquery() for one in several)
+    counts = [sa.select(sa.func.count()).select_from(one).scalar_subquery() for one in counted]
+    [numbers] = await rows_of(session, sa.select(*counts))
+    return several[min(range(len(several)), key=numbers.__getitem__)]
 
 
 def _truth(node: Node, known: Mapping[int, bool], holds: Callable[[Rule], bool] | None = None) -> bool | None:

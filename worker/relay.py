@@ -110,12 +110,15 @@ class Relay:
 
     async def move_claims(self) -> None:
         """Let runs be claimed that wait where processes of before the table `claims` look for them."""
-        moved = _BATCH
-        while moved == _BATCH:
+        while True:
             at = self._now()
+            async with self._database.read() as session:  # hardly ever is there any, and writers take turns
+                if not await claims.left_behind(session, at=at):
+                    return
             moved = await self._database.transact(lambda session: claims.move(session, at=at, limit=_BATCH))  # noqa: B023
-            if moved:
-                log.info("waiting runs are moved", extra={"runs": moved})
+            log.info("waiting runs are moved", extra={"runs": moved})
+            if moved < _BATCH:
+                return
 
     async def purge(self) -> None:
         """Delete the audit records that are older than the retention; nothing without one."""
