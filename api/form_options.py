@@ -24,7 +24,8 @@ from domain.rule_values import Comparison, Operator, Property, Query
 from domain.users import Caller
 from runtime.turns import Turns
 from store import search
-from store.search import Place, Search
+from store.found import Place
+from store.search import Search
 
 PATIENCE: Final = 10.0
 """How many seconds a form that is to be shown waits for others."""

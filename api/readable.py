@@ -20,7 +20,7 @@ from domain.readers import restriction
 from domain.rule_values import Query
 from domain.users import Caller
 from store import blueprint_permissions, entities, policies, search
-from store.search import Place
+from store.found import Place
 
 Portion = Callable[[AsyncSession, str], Awaitable[list[Entity]]]
 """Gives the next entities of a blueprint after one, in a session that only reads."""

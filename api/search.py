@@ -26,7 +26,8 @@ from domain.models import Written
 from domain.rule_values import Query
 from store import blueprints, search
 from store.datasources import Datasource
-from store.search import AT_ONCE, Page, Place
+from store.found import Page, Place
+from store.search import AT_ONCE
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["search"])
 

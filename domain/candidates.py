@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pydantic import JsonValue
 
@@ -82,6 +82,25 @@ def as_stored(entity: entities.Entity, *, schemas: Mapping[str, Document] | None
         updated_by=entity.updated_by,
         datasource=entity.datasource,
         schemas=schemas or {},
+    )
+
+
+def as_kept(document: Mapping[str, Any], *, schemas: Mapping[str, Document]) -> Entity:
+    """The same of an entity that is given as the document which is kept of it, with all of its keys."""
+    return Entity(
+        identifier=document["identifier"],
+        blueprint=document["blueprint"],
+        created_at=datetime.fromisoformat(document["createdAt"]),
+        updated_at=datetime.fromisoformat(document["updatedAt"]),
+        title=document["title"],
+        icon=document["icon"],
+        team=document["team"],
+        properties=document["properties"],
+        relations=document["relations"],
+        created_by=document["createdBy"],
+        updated_by=document["updatedBy"],
+        datasource=document["datasource"],
+        schemas=schemas,
     )
 
 

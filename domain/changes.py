@@ -154,6 +154,11 @@ class Change:
 
     def document(self) -> Document:
         """The change as JSON."""
+        before, rest = self.parts()
+        return {**before, "after": self.after, **rest}
+
+    def parts(self) -> tuple[Document, Document]:
+        """What comes before `after` in it, and what comes after that."""
         return {
             "id": self.id,
             "resourceType": self.resource_type,
@@ -163,7 +168,7 @@ class Change:
             "origin": self.origin,
             "context": dict[str, JsonValue](self.context),
             "before": self.before,
-            "after": self.after,
+        }, {
             "depth": self.depth,
             "causedBy": self.caused_by,
             "subject": self.subject,

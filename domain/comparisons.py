@@ -7,10 +7,10 @@ numbers of 64 bits. Arrays are equal if their elements are, in their order. An o
 another array, is equal to nothing, itself included.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from datetime import datetime
 from math import inf
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import regex
 from pydantic import JsonValue
@@ -32,7 +32,7 @@ def instant(value: JsonValue) -> datetime | None:
     >>> instant("2026-01-02T03:04:05+01:00") == instant("2026-01-02T02:04:05.000Z")
     True
     """
-    if not isinstance(value, str) or not _INSTANT.fullmatch(value):
+    if not isinstance(value, str) or value[10:11] != "T" or not _INSTANT.fullmatch(value):
         return None
     try:
         return datetime.fromisoformat(value)
@@ -55,14 +55,15 @@ def _scalar_key(value: JsonValue) -> Key | None:
         case bool():
             return "boolean", value
         case int() | float():
-            return "number", _double(value)
+            return "number", double(value)
         case str():
             at = instant(value)
             return ("text", value) if at is None else ("instant", at)
     return None
 
 
-def _double(number: float) -> float:
+def double(number: float) -> float:
+    """The number as most readers have it; what is too large for them is infinite."""
     try:
         return float(number)
     except OverflowError:
@@ -75,14 +76,26 @@ def equal(left: JsonValue, right: JsonValue) -> bool:
     return compared is not None and compared == key(right)
 
 
-def order(left: JsonValue, right: JsonValue) -> int | None:
-    """Below, at or above 0 as two numbers or two instants are ordered; None for everything else."""
-    match key(left), key(right):
-        case (("number", float(a)), ("number", float(b))):
-            return (a > b) - (a < b)
-        case (("instant", datetime() as a), ("instant", datetime() as b)):
-            return (a > b) - (a < b)
-    return None
+def equals(wanted: JsonValue) -> Callable[[JsonValue], bool]:
+    """Tells of values whether they equal this one, which is looked at once."""
+    compared = key(wanted)
+    if compared is None:
+        return lambda found: False
+    if compared[0] == "text":
+        return lambda found: isinstance(found, str) and found == wanted
+    return lambda found: key(found) == compared
+
+
+def compares(how: Callable[[Any, Any], bool], wanted: JsonValue) -> Callable[[JsonValue], bool]:
+    """Tells of values whether they are so (`operator.gt`, ...) to this one; what has no order to it never is."""
+    match key(wanted):
+        case ("number", float(number)):
+            return lambda found: (
+                isinstance(found, int | float) and not isinstance(found, bool) and how(double(found), number)
+            )
+        case ("instant", datetime() as at):
+            return lambda found: (moment := instant(found)) is not None and how(moment, at)
+    return lambda found: False
 
 
 def contains(whole: JsonValue, part: JsonValue) -> bool:

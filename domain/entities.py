@@ -78,16 +78,14 @@ class Entity(Kept):
             "relations": {
                 name: [str(one) for one in value] if isinstance(value, tuple) else value and str(value)
                 for name, value in self.relations.items()
-            },
+            }
+            if self.relations
+            else {},
             "createdAt": iso(self.created_at),
             "createdBy": self.created_by,
             "updatedAt": iso(self.updated_at),
             "updatedBy": self.updated_by,
         }
-
-    def stored(self, document: Document | None = None) -> Document:
-        """The entity as it is kept; `document` is what `document()` gives, for who has it already."""
-        return {**(document or self.document()), "datasource": self.datasource}
 
     def says_the_same(self, other: "Entity") -> bool:
         """Whether both differ in nothing but who wrote them and when."""
@@ -119,7 +117,9 @@ class EntityRequest(BaseModel):
     @property
     def searches(self) -> bool:
         """Whether a search query stands for an identifier in it."""
-        return any(isinstance(value, dict) for value in (self.identifier, self.team, *self.relations.values()))
+        if isinstance(self.identifier, dict) or isinstance(self.team, dict):
+            return True
+        return bool(self.relations) and any(isinstance(value, dict) for value in self.relations.values())
 
     @property
     def named(self) -> EntityId | None:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from pydantic import JsonValue
 
-from domain.comparisons import Key, instant, key
+from domain.comparisons import Key, double, instant, key
 from domain.times import EPOCH
 
 HEAD: Final = 200
@@ -44,6 +44,7 @@ _Scalar: TypeAlias = tuple[str, float, str, str | None, int | None]
 _FEW: Final = 20
 """How many short texts an array has at most whose entries are remembered."""
 
+_ONLY_TEXTS: Final = {str}
 _NULL: Final[_Scalar] = ("", 0.0, "null", None, None)
 _TRUTHS: Final[tuple[_Scalar, _Scalar]] = (("", 0.0, "boolean", None, None), ("", 1.0, "boolean", None, None))
 
@@ -60,14 +61,14 @@ def entries(properties: Mapping[str, JsonValue], team: Sequence[str]) -> list[En
         if value is None or len(name) > LONGEST_NAME or name[:1] == "$":
             continue
         if isinstance(value, list):
-            _add_array(found, name, value)
+            found += _of_array(name, value)
         elif (scalar := _scalar(value)) is not None:
             head, number, kind, whole, moment = scalar
             found.append(Entry(name, head, number, 0, kind, whole, moment))
         else:
             found.append(Entry(name, "", 0.0, 0, "object"))
     if team:
-        _add_array(found, TEAM, team)
+        found += _of_array(TEAM, team)
     return found
 
 
@@ -114,9 +115,10 @@ def _digest(plain: list[tuple[str, object]]) -> str:
     return sha256(ascii(plain).encode()).hexdigest()
 
 
-def _add_array(found: list[Entry], name: str, values: Sequence[JsonValue]) -> None:
-    repeats = len(values) <= _FEW and all(isinstance(one, str) and len(one) <= HEAD for one in values)
-    found += _texts(name, tuple(values)) if repeats else _placed(name, values)
+def _of_array(name: str, values: Sequence[JsonValue]) -> Sequence[Entry]:
+    if 0 < len(values) <= _FEW and set(map(type, values)) == _ONLY_TEXTS and max(map(len, values)) <= HEAD:  # type: ignore[arg-type]
+        return _texts(name, tuple(values))
+    return _placed(name, values)
 
 
 def _placed(name: str, values: Sequence[JsonValue]) -> list[Entry]:
@@ -159,9 +161,6 @@ def _scalar(value: JsonValue) -> _Scalar | None:
         return (value, 0.0, "text", None, None) if len(value) <= HEAD else (value[:HEAD], 0.0, "text", value, None)
     if isinstance(value, bool):
         return _TRUTHS[value]
-    match key(value):
-        case ("number", float() as number):
-            return "", number, "number", None, None
-        case ("null", _):
-            return _NULL
-    return None
+    if isinstance(value, int | float):
+        return "", double(value), "number", None, None
+    return _NULL if value is None else None

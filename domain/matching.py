@@ -16,15 +16,15 @@ This is the meaning of every rule; a store that searches by SQL has to find exac
 """
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pydantic import JsonValue
 
 from domain.candidates import Catalog, Entity, Reference
-from domain.comparisons import Key, Scalar, contains, equal, instant, key, order
+from domain.comparisons import Key, Scalar, compares, contains, equals, instant, key
 from domain.documents import Document
 from domain.rule_values import (
     Comparison,
@@ -51,7 +51,7 @@ from domain.users import Caller
 MY_TEAMS: Final = ("My Teams", "myTeamsDynamicFilter")
 """What stands for the caller's teams."""
 
-_ORDERS: Final[dict[Operator, Callable[[int, int], bool]]] = {
+_ORDERS: Final[dict[Operator, Callable[[Any, Any], bool]]] = {
     Operator.ABOVE: operator.gt,
     Operator.AT_LEAST: operator.ge,
     Operator.BELOW: operator.lt,
@@ -59,6 +59,10 @@ _ORDERS: Final[dict[Operator, Callable[[int, int], bool]]] = {
 }
 
 
+Test: TypeAlias = Callable[[JsonValue], bool]
+"""Whether a value is what a rule asks for."""
+Tests: TypeAlias = dict[int, tuple[Comparison, Test]]
+"""What rules ask for, by their ids, before one caller at one moment."""
 _Step: TypeAlias = Callable[[Reference], Iterable[Reference]]
 
 
@@ -70,9 +74,14 @@ def matches(query: Query, entity: Entity, *, at: datetime, caller: Caller, catal
     return looking_at(entity, at=at, caller=caller, catalog=catalog)(query)
 
 
-def looking_at(entity: Entity, *, at: datetime, caller: Caller, catalog: Catalog) -> Callable[[Rule], bool]:
-    """The same for several rules about one entity: tells of each whether it holds."""
-    return _Match(at, caller, catalog, entity).holds
+def looking_at(
+    entity: Entity, *, at: datetime, caller: Caller, catalog: Catalog, tests: Tests | None = None
+) -> Callable[[Rule], bool]:
+    """The same for several rules about one entity: tells of each whether it holds.
+
+    `tests` is for who asks the same of many entities: what the rules ask for is then found out once.
+    """
+    return _Match(at, caller, catalog, entity, {} if tests is None else tests).holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,32 +94,38 @@ class Operands:
 
     def tested(self, found: JsonValue, rule: Comparison) -> bool:
         """Whether a value is what the rule asks for, its negation aside."""
+        return self.test(rule)(found)
+
+    def test(self, rule: Comparison) -> Test:
+        """Tells of values whether they are what the rule asks for, its negation aside."""
         value = rule.value
         match rule.operator:
             case Operator.IS_EMPTY:
-                return found is None
+                return lambda found: found is None
             case Operator.EQUALS:
                 wanted = self.plain(value)
-                return equal(found, wanted) and not (isinstance(value, Context) and wanted is None)
+                return _never if isinstance(value, Context) and wanted is None else equals(wanted)
             case Operator.CONTAINS:
                 wanted = self.plain(value)
-                return wanted is not None and contains(found, wanted)
+                return lambda found: wanted is not None and contains(found, wanted)
             case Operator.CONTAINS_ANY:
-                return isinstance(found, list) and self._is_any_listed(found, rule)
+                keys = self.listed(rule)
+                return lambda found: isinstance(found, list) and _is_any(found, keys)
             case Operator.IN:
-                return self._is_any_listed(found if isinstance(found, list) else [found], rule)
+                keys = self.listed(rule)
+                return lambda found: _is_any(found if isinstance(found, list) else [found], keys)
             case Operator.BEGINS_WITH:
                 wanted = self.plain(value)
-                return isinstance(found, str) and isinstance(wanted, str) and found.startswith(wanted)
+                return lambda found: isinstance(found, str) and isinstance(wanted, str) and found.startswith(wanted)
             case Operator.ENDS_WITH:
                 wanted = self.plain(value)
-                return isinstance(found, str) and isinstance(wanted, str) and found.endswith(wanted)
+                return lambda found: isinstance(found, str) and isinstance(wanted, str) and found.endswith(wanted)
             case Operator.BETWEEN:
-                period, moment = self.period(value), instant(found)
-                return period is not None and moment is not None and period.holds(moment)
-            case comparison:
-                difference = order(found, self.plain(value))
-                return difference is not None and comparison in _ORDERS and _ORDERS[comparison](difference, 0)
+                period = self.period(value)
+                if period is None:
+                    return _never
+                return lambda found: (moment := instant(found)) is not None and period.holds(moment)
+        return compares(_ORDERS[rule.operator], self.plain(value)) if rule.operator in _ORDERS else _never
 
     def plain(self, value: Operand) -> JsonValue:
         """The value itself; null where it is none."""
@@ -141,10 +156,6 @@ class Operands:
             case Context() as context:
                 return _keys(self.contextual(context))
         return frozenset()
-
-    def _is_any_listed(self, found: Sequence[JsonValue], rule: Comparison) -> bool:
-        keys = self.listed(rule)
-        return any(key(one) in keys for one in found)
 
     @property
     def my_teams(self) -> tuple[str, ...]:
@@ -181,16 +192,15 @@ class _Match(Operands):
     """One entity before one caller, at one moment."""
 
     entity: Entity
+    tests: Tests
 
     def holds(self, rule: Rule) -> bool:
         match rule:
-            case Query(combinator, rules):
-                met = (self.holds(part) for part in rules)
-                return all(met) if combinator == "and" or not rules else any(met)
-            case Comparison(value=Computed()):
-                return False
             case Comparison():
-                return self._compared(rule) is not rule.negated
+                return not isinstance(rule.value, Computed) and self._compared(rule) is not rule.negated
+            case Query(combinator, rules):
+                met = map(self.holds, rules)
+                return all(met) if combinator == "and" or not rules else any(met)
             case Related():
                 return self._is_related(rule)
             case PathMatch():
@@ -198,24 +208,31 @@ class _Match(Operands):
 
     def _compared(self, rule: Comparison) -> bool:
         match rule.subject:
-            case SchemaShape() as shape:
-                return any(
-                    self.tested(self.entity.properties.get(name), rule)
-                    for name, schema in self.entity.schemas.items()
-                    if fits(schema, shape)
-                )
             case Property(name) if rule.operator is Operator.IS_EXPIRED:
                 return self._is_expired(name)
             case Property("$owned_by_team"):
-                return self.tested(bool(set(self.my_teams) & set(self.entity.team)), rule)
+                return self._test(rule)(bool(set(self.my_teams) & set(self.entity.team)))
             case Property(name):
-                return self.tested(self.entity.value(name), rule)
+                return self._test(rule)(self.entity.value(name))
+            case SchemaShape() as shape:
+                test = self._test(rule)
+                return any(
+                    test(self.entity.properties.get(name))
+                    for name, schema in self.entity.schemas.items()
+                    if fits(schema, shape)
+                )
             case Context() as context:
-                return self.tested(self.contextual(context), rule)
+                return self._test(rule)(self.contextual(context))
             case RelationEnd(name, end):
-                return self.tested(self._ends(name, end), rule)
+                return self._test(rule)(self._ends(name, end))
             case ScorecardResult(name, part):
-                return self.tested(_result(self.entity.scorecards.get(name), part), rule)
+                return self._test(rule)(_result(self.entity.scorecards.get(name), part))
+
+    def _test(self, rule: Comparison) -> Test:
+        known = self.tests.get(id(rule))
+        if known is None:
+            known = self.tests[id(rule)] = rule, self.test(rule)
+        return known[1]
 
     def _is_expired(self, name: str) -> bool:
         moment = instant(self.entity.value(name))
@@ -271,6 +288,14 @@ def _reached(start: set[Reference], step: _Step, most: int | None = None) -> Ite
         seen |= edge
         yield from edge
         most = None if most is None else most - 1
+
+
+def _never(_: JsonValue) -> bool:
+    return False
+
+
+def _is_any(found: Sequence[JsonValue], keys: Collection[Key | None]) -> bool:
+    return any(key(one) in keys for one in found)
 
 
 def _keys(value: JsonValue) -> frozenset[Key | None]:

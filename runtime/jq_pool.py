@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from pydantic import JsonValue
+from pydantic_core import PydanticSerializationError, to_json
 
 from domain.errors import Unavailable
 from domain.jq import Failed, Nothing, Outcome, Overran, Oversized, Value
@@ -110,7 +111,7 @@ class JqPool:
         return [next(rest) if answer is None else answer for answer in answers]
 
     async def _evaluated(self, programs: Sequence[str], document: JsonValue, now: datetime | None) -> list[Outcome]:
-        given = json.dumps([time.time() if now is None else now.timestamp(), document], separators=(",", ":")).encode()
+        given = _json([time.time() if now is None else now.timestamp(), document])
         if max(len(given), sum(map(len, programs))) > self._limits.input:
             reason = f"the document or its programs are larger than {self._limits.input} bytes"
             return [Oversized(reason)] * len(programs)
@@ -297,6 +298,13 @@ class _Process:
         """The signal that ended it, or 0."""
         code: int = await asyncio.to_thread(self._child.wait)
         return max(0, -code)
+
+
+def _json(value: JsonValue) -> bytes:
+    try:
+        return to_json(value, inf_nan_mode="constants")  # writes what the other does, in a third of the time
+    except PydanticSerializationError:  # it nests deeper than 250 levels, or has half a surrogate pair
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _outcome(kind: bytes, data: bytes) -> Outcome:

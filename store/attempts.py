@@ -8,7 +8,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.attempts import Attempt, Kind, Outcome, Try
 from store.columns import table
-from store.database import PlainInsert, execute, plainly
+from store.database import execute
+from store.plain_inserts import PlainInsert, insert_all
 from store.tables import RunAttemptRow
 
 _ATTEMPTS = table(RunAttemptRow).c
@@ -48,7 +49,7 @@ async def record(session: AsyncSession, run_id: str, attempt: Attempt, tried: Tr
     made_by = (tried.activity, tried.first, tried.last) if tried else (None, None, None)
     document = attempt.model_dump(mode="json")
     row = (run_id, attempt.kind, attempt.outcome, attempt.started_at, *made_by, document)
-    await plainly(session, _INSERT, [row], in_place=True)
+    await insert_all(session, (_INSERT, [row]))
 
 
 async def record_news(session: AsyncSession, run_id: str, attempt: Attempt, tried: Try | None = None) -> None:

@@ -1,6 +1,6 @@
 """The change log: what happened is added to it, and never changed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -8,8 +8,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from domain.changes import Change
 from domain.documents import Document
 from store import pending_changes
-from store.columns import table
-from store.database import PlainInsert, execute, plainly
+from store.columns import JsonText, table
+from store.database import execute, json_text
+from store.plain_inserts import PlainInsert, Row, insert_all
 from store.tables import ChangeRow
 
 _INSERT = PlainInsert(
@@ -28,8 +29,16 @@ async def append(session: AsyncSession, change: Change) -> None:
 async def append_all(session: AsyncSession, several: Sequence[Change]) -> None:
     """The same for several, in this order."""
     if several:
-        await plainly(session, _INSERT, [_row(change) for change in several], in_place=True)
+        await insert_all(session, rows((change, None) for change in several))
         await pending_changes.note(session, several)
+
+
+def rows(several: Iterable[tuple[Change, str | None]]) -> tuple[PlainInsert, Sequence[Row]]:
+    """What has to be inserted of changes; a text is what there is now, as JSON, for who has that already.
+
+    Whoever inserts it notes the changes, too: see `store.pending_changes`.
+    """
+    return _INSERT, [_row(change, after) for change, after in several]
 
 
 async def get(session: AsyncSession, change_id: str) -> Document | None:
@@ -38,10 +47,16 @@ async def get(session: AsyncSession, change_id: str) -> Document | None:
     return found[0] if found else None
 
 
-def _row(change: Change) -> tuple[object, ...]:
+def _row(change: Change, after: str | None) -> Row:
     says = change.context.get
     return (
         change.id, change.at, str(change.resource_type), str(change.action), str(change.outcome), str(change.origin),
         says("runId"), says("action"), says("blueprint"), says("entity"), says("webhookId"), says("webhookEventId"),
-        says("installationId"), False, change.document(),
+        says("installationId"), False, change.document() if after is None else _written(change, after),
     )  # fmt: skip
+
+
+def _written(change: Change, after: str) -> JsonText:
+    """The document of the change; what there is now is much of it, and not written again."""
+    before, rest = change.parts()
+    return JsonText(f'{json_text(before)[:-1]},"after":{after},{json_text(rest)[1:]}')

@@ -26,6 +26,12 @@ class Moment(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
+class JsonText(str):
+    """The value of a column of documents, which is JSON already."""
+
+    __slots__ = ()
+
+
 SEQUENCE = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itself only in an INTEGER key
 
 

@@ -6,13 +6,11 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import lru_cache
 from typing import Any, Self, TypeVar
 
 from pydantic import JsonValue
 from pydantic_core import PydanticSerializationError, from_json, to_json
-from sqlalchemy import JSON, Executable, Table, event, literal
-from sqlalchemy.engine import Dialect
+from sqlalchemy import Executable, event, literal
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -24,7 +22,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 
 from domain.errors import InvalidRequest, Unavailable
 from store.bell import Bell
-from store.columns import Moment
+from store.columns import JsonText
 from store.sqlite import SqliteFile
 
 log = logging.getLogger(__name__)
@@ -50,6 +48,8 @@ _Result = TypeVar("_Result")
 
 def json_text(value: JsonValue) -> str:
     """The value as columns of documents have it: no spaces, non-ASCII as it is."""
+    if isinstance(value, JsonText):
+        return str(value)
     try:
         return to_json(value).decode()  # writes what the other does, in a fifth of the time
     except PydanticSerializationError:  # it nests deeper than 250 levels, or has half a surrogate pair
@@ -175,57 +175,6 @@ async def execute(session: AsyncSession, statement: Executable, parameters: Para
     return await session.run_sync(_execute, statement, parameters)
 
 
-class PlainInsert:
-    """An INSERT that is told once what the columns are made of: SQLAlchemy asks for each row, most of the time of many.
-
-    Rows are tuples of values as the driver takes them, but for moments and documents.
-    """
-
-    def __init__(self, into: Table, *columns: str) -> None:
-        self._columns = [into.columns[name] for name in columns]
-        self._head = f"INSERT INTO {into.name} ({', '.join(column.name for column in self._columns)}) VALUES"
-        self._spelled: dict[str, tuple[str, list[tuple[int, Callable[[Any], Any]]]]] = {}
-
-    def run(self, session: Session, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Insert the rows; each has a value for each column."""
-        connection = session.connection()
-        sql, converted = self._spelling(connection.dialect)
-        if converted:
-            rows = [_converted(row, converted) for row in rows]
-        connection.exec_driver_sql(sql, list(rows))
-
-    def _spelling(self, dialect: Dialect) -> tuple[str, list[tuple[int, Callable[[Any], Any]]]]:
-        """The statement, and which values to convert, by their places."""
-        if dialect.name not in self._spelled:
-            marks = (f"${place}" if dialect.name == "postgresql" else "?" for place in range(1, len(self._columns) + 1))
-            self._spelled[dialect.name] = (
-                f"{self._head} ({', '.join(marks)})",
-                [
-                    # Rows that are written together have the same moments.
-                    (place, lru_cache(maxsize=16)(convert) if isinstance(column.type, Moment) else convert)
-                    for place, column in enumerate(self._columns)
-                    if isinstance(column.type, Moment | JSON)
-                    and (convert := column.type.dialect_impl(dialect).bind_processor(dialect))
-                ],
-            )
-        return self._spelled[dialect.name]
-
-
-def _converted(row: tuple[Any, ...], conversions: Sequence[tuple[int, Callable[[Any], Any]]]) -> tuple[Any, ...]:
-    values = list(row)
-    for place, convert in conversions:
-        values[place] = convert(values[place])
-    return tuple(values)
-
-
-async def plainly(
-    session: AsyncSession, statement: PlainInsert, rows: Sequence[tuple[Any, ...]], *, in_place: bool
-) -> None:
-    """Insert the rows in the transaction of the session; `in_place` is for few, see `store.sqlite`."""
-    run = session.run_sync if in_place else getattr(session, "run_aside", session.run_sync)
-    await run(statement.run, rows)
-
-
 def _execute(session: Session, statement: Executable, parameters: Parameters) -> Any:
     return session.connection().execute(statement, parameters)
 
@@ -236,6 +185,8 @@ class _Server:
     def __init__(self, url: str) -> None:
         self._engine = _engine(url, 20)
         self._beside = _engine(url, 5)
+        self._to_read = _statement_by_statement(self._engine)
+        self._to_read_beside = _statement_by_statement(self._beside)
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -243,12 +194,12 @@ class _Server:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        async with AsyncSession(self._engine, expire_on_commit=False) as session:
+        async with AsyncSession(self._to_read, expire_on_commit=False) as session:
             yield session
 
     @asynccontextmanager
     async def beside(self) -> AsyncIterator[AsyncSession]:
-        async with AsyncSession(self._beside, expire_on_commit=False) as session:
+        async with AsyncSession(self._to_read_beside, expire_on_commit=False) as session:
             yield session
 
     @asynccontextmanager
@@ -271,6 +222,14 @@ def _engine(url: str, connections: int) -> AsyncEngine:
     event.listen(engine.sync_engine, "checkout", _still_there)
     event.listen(engine.sync_engine, "checkin", _used)
     return engine
+
+
+def _statement_by_statement(engine: AsyncEngine) -> AsyncEngine:
+    """The same connections without transactions: each statement sees what is committed in any case.
+
+    Beginning one and undoing it are two trips to the server, as many as two more statements by key.
+    """
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def _used(_: object, record: ConnectionPoolEntry) -> None:

@@ -7,10 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from domain.entities import Entity
 from domain.rule_values import Comparison, Operator, Property
-from store.entities import Stored
-from store.search import AT_ONCE, Page, Place, after_place
+from store.found import Found, Page, Place
+from store.search import AT_ONCE, after_place
 from store.search_columns import begins, ends
 from store.search_values import ENTITIES
 
@@ -48,6 +47,6 @@ class Datasource:
             asked = asked.where(ENTITIES.updated_at < self.before)
         ordered = asked.order_by(ENTITIES.blueprint, ENTITIES.identifier).limit(limit + 1)
         rows = (await session.exec(ordered)).all()  # type: ignore[call-overload]
-        found = tuple(Stored(row_id, Entity.model_validate(document)) for row_id, document in rows)
-        last = found[limit - 1].entity if len(found) > limit else None
+        found = tuple(Found(row_id, document) for row_id, document in rows)
+        last = found[limit - 1] if len(found) > limit else None
         return Page(found[:limit], Place(last.blueprint, last.identifier) if last else None)

@@ -7,7 +7,7 @@ from dataclasses import replace as replaced
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy import bindparam, insert, update
+from sqlalchemy import bindparam, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -20,17 +20,19 @@ from domain.entities import Author, Entity, Kind, Target, targets, without
 from domain.errors import NotFound
 from domain.identifiers import successive
 from domain.users import Caller
-from store import changes, entity_values, timer_rows
+from store import changes, entity_values, pending_changes, timer_rows
 from store.catalog_tables import EntityRelationRow, EntityRow
-from store.columns import table
-from store.database import PlainInsert, Raced, execute, plainly
+from store.columns import JsonText, table
+from store.database import Raced, execute, json_text
+from store.plain_inserts import PlainInsert, Row, insert_all
+from store.search_columns import among_given
 
 _ENTITIES, _RELATIONS = table(EntityRow).c, table(EntityRelationRow).c
 _FIND = sa.select(_ENTITIES.id, _ENTITIES.document).where(
     _ENTITIES.blueprint == bindparam("of"), _ENTITIES.identifier == bindparam("this")
 )
 _TO_CHANGE = _FIND.with_for_update()
-_THESE = sa.and_(_ENTITIES.blueprint == bindparam("of"), _ENTITIES.identifier.in_(bindparam("these", expanding=True)))
+_THESE = sa.and_(_ENTITIES.blueprint == bindparam("of"), among_given(_ENTITIES.identifier, "these"))
 # As foreign keys lock: those who change entities do not wait for those who only need them to exist.
 _FIND_ALL = (
     sa.select(_ENTITIES.id, _ENTITIES.document)
@@ -47,7 +49,7 @@ _WHICH = (
 _COLUMNS = ("blueprint", "identifier", "title", "updated_at", "datasource", "document")
 _INSERT = PlainInsert(table(EntityRow), "id", "created_at", *_COLUMNS)
 _UPDATE = update(table(EntityRow)).where(_ENTITIES.id == bindparam("this"))
-_RELATE = insert(table(EntityRelationRow))
+_RELATE = PlainInsert(table(EntityRelationRow), "source_id", "relation", "target_blueprint", "target")
 _UNRELATE = sa.delete(table(EntityRelationRow)).where(_RELATIONS.source_id == bindparam("this"))
 _AT_ONCE = 500
 """How many identifiers one statement asks for, and how many rows are read at a time."""
@@ -158,34 +160,30 @@ class EntityRows:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._inserts: list[tuple[object, ...]] = []
+        self._inserts: list[Row] = []
         self._updates: list[dict[str, object]] = []
         self._unrelated: list[dict[str, object]] = []
-        self._related: list[dict[str, object]] = []
+        self._related: list[Row] = []
         self._found_by: list[tuple[str, Entity | None, Entity | None]] = []
         self._timed: list[timer_rows.Write] = []
-        self._changes: list[Change] = []
+        self._changes: list[tuple[Change, str | None]] = []
 
     def create(self, kind: Kind, entity: Entity) -> Stored:
         """An entity that is new."""
-        row_id, document = successive("ent", entity.created_at), entity.document()
-        self._inserts.append((row_id, entity.created_at, *_columns(entity, document).values()))
+        row_id, told = successive("ent", entity.created_at), entity.document()
+        self._inserts.append((row_id, entity.created_at, *_columns(entity, text := json_text(told))))
         self._relate(row_id, kind, entity)
-        self._found_by.append((row_id, None, entity))
-        self._timed.append((row_id, kind, None, entity))
-        self._changes.append(_change(row_id, None, entity, document, self._writer))
+        self._keep(row_id, kind, None, entity, (told, text))
         return Stored(row_id, entity)
 
     def replace(self, kind: Kind, before: Stored, after: Entity) -> Stored:
         """An entity that was here before these writes; nobody relates to it by another name."""
-        document = after.document()
-        self._updates.append({"this": before.id, **_columns(after, document)})
+        told = after.document()
+        self._updates.append(_updated(before.id, after, text := json_text(told)))
         if after.relations != before.entity.relations:
             self._unrelated.append({"this": before.id})
             self._relate(before.id, kind, after)
-        self._found_by.append((before.id, before.entity, after))
-        self._timed.append((before.id, kind, before.entity, after))
-        self._changes.append(_change(before.id, before.entity, after, document, self._writer))
+        self._keep(before.id, kind, before.entity, after, (told, text))
         return Stored(before.id, after)
 
     async def write(self, session: AsyncSession) -> None:
@@ -195,29 +193,27 @@ class EntityRows:
             Raced: somebody else has just taken an identifier.
         """
         try:
-            if self._inserts:
-                await plainly(session, _INSERT, self._inserts, in_place=True)
-            for statement, rows in (
-                (_UPDATE, self._updates), (_UNRELATE, self._unrelated), (_RELATE, self._related),
-            ):  # fmt: skip
+            for statement, rows in ((_UPDATE, self._updates), (_UNRELATE, self._unrelated)):
                 if rows:
                     await execute(session, statement, rows)
-        except IntegrityError:
-            raise Raced("others write the same entities all the time; ask again") from None
-        await entity_values.keep_all(session, self._found_by)
+            values = await entity_values.forgotten(session, self._found_by)
+            of_changes = changes.rows(self._changes)
+            await insert_all(session, (_INSERT, self._inserts), (_RELATE, self._related), values, of_changes)
+        except IntegrityError as error:
+            raise Raced("others write the same entities all the time; ask again") from error
         await timer_rows.keep_all(session, self._timed, at=self._writer.author.at)
-        await changes.append_all(session, self._changes)
+        await pending_changes.note(session, [change for change, _ in self._changes])
+
+    def _keep(self, row_id: str, kind: Kind, before: Entity | None, after: Entity, told: tuple[Document, str]) -> None:
+        self._found_by.append((row_id, before, after))
+        self._timed.append((row_id, kind, before, after))
+        self._changes.append((_change(row_id, before, after, told[0], self._writer), told[1]))
 
     def _relate(self, row_id: str, kind: Kind, entity: Entity) -> None:
-        self._related += [
-            {
-                "source_id": row_id,
-                "relation": target.relation,
-                "target_blueprint": target.blueprint,
-                "target": str(target.identifier),
-            }
-            for target in targets(kind, entity)
-        ]
+        if entity.relations:
+            self._related += [
+                (row_id, target.relation, target.blueprint, str(target.identifier)) for target in targets(kind, entity)
+            ]
 
 
 async def remove(session: AsyncSession, stored: Stored, *, writer: Writer) -> None:
@@ -289,19 +285,23 @@ async def to_change(session: AsyncSession, blueprint: str) -> AsyncIterator[tupl
 
 async def rewrite(session: AsyncSession, row_id: str, entity: Entity) -> None:
     """Keep what has become of an entity because something else has changed; that tells nobody."""
-    await execute(session, _UPDATE, {"this": row_id, **_columns(entity, entity.document())})
+    await execute(session, _UPDATE, _updated(row_id, entity, json_text(entity.document())))
 
 
-def _columns(entity: Entity, document: Document) -> dict[str, object]:
-    """The columns of the entity, which as the API tells it is `document`, in the order of `_COLUMNS`."""
-    return {
-        "blueprint": str(entity.blueprint),  # drivers look long at what only inherits from a string
-        "identifier": str(entity.identifier),
-        "title": str(entity.title),
-        "updated_at": entity.updated_at,
-        "datasource": entity.datasource,
-        "document": entity.stored(document),
-    }
+def _columns(entity: Entity, text: str) -> tuple[object, ...]:
+    """The values of `_COLUMNS`; the text is the entity as the API tells it, as JSON."""
+    return (
+        str(entity.blueprint),  # drivers look long at what only inherits from a string
+        str(entity.identifier),
+        str(entity.title),
+        entity.updated_at,
+        entity.datasource,
+        JsonText(f'{text[:-1]},"datasource":{json_text(entity.datasource)}}}'),  # as `Entity` is kept
+    )
+
+
+def _updated(row_id: str, entity: Entity, text: str) -> dict[str, object]:
+    return {"this": row_id, **dict(zip(_COLUMNS, _columns(entity, text), strict=True))}
 
 
 async def _follow(session: AsyncSession, entity: Entity, renamed: str | None) -> None:

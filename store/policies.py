@@ -58,7 +58,7 @@ async def said(
             failed[name] = str(fault)
             continue
         page = await found.page(session, limit=policies.MOST_FOUND)
-        entities = await shown.documents(session, [one.entity for one in page.found], evaluate=evaluate, at=at)
+        entities = await shown.documents(session, page.found, evaluate=evaluate, at=at)
         results[name] = {"entities": list[JsonValue](entities)}
     answer = await policies.said(
         policy, seen, results, failed, evaluate, at=at, fail_closed=fail_closed, secrets=secrets, overran=overran

@@ -1,11 +1,11 @@
 """Search of the catalog: SQL selects what a query may find, and the predicate decides what SQL cannot tell."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property, partial
-from typing import Any, Final, NamedTuple
+from functools import cached_property
+from typing import Any, Final
 
 import sqlalchemy as sa
 from pydantic import JsonValue
@@ -14,22 +14,22 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from domain import candidates
 from domain.candidates import Reference
 from domain.derived import derived
-from domain.entities import Entity
-from domain.matching import Operands, looking_at
+from domain.matching import Operands, Tests, looking_at
 from domain.meta_names import with_dollars
 from domain.query_parts import asks_caller, blueprints_of, is_about, leaves, properties_of
-from domain.rule_values import Comparison, PathMatch, Property, Query, Related, RelationEnd, Rule, ScorecardResult
+from domain.rule_values import PathMatch, Query, Related, RelationEnd, ScorecardResult
 from domain.users import Caller
 from store.catalog_tables import EntityRelationRow, ScorecardResultRow
 from store.columns import table
 from store.database import execute
 from store.definitions import current
 from store.derived import Completing
-from store.entities import Stored
+from store.found import Found, Page, Place
 from store.search_around import Around, Names, rows_of
-from store.search_columns import Condition, among, unindexed
+from store.search_columns import Condition, among, among_given, unindexed
+from store.search_ids import ids_of, rarest
 from store.search_relations import Chains
-from store.search_sql import Compiler, Exact, Group, Node, Open, exact_parts, has_open, refuse_large
+from store.search_sql import Compiler, Exact, Node, Open, exact_parts, has_open, is_short, refuse_large, truth
 from store.search_values import ENTITIES, Choice, choices, chosen, told_apart, united_ids
 
 AT_ONCE: Final = 500
@@ -53,22 +53,9 @@ _BLUEPRINT: Final = ENTITIES.blueprint
 _EVERYTHING: Final = Query("and", ())
 _ARROWS: Final = table(EntityRelationRow).c
 _RESULTS: Final = table(ScorecardResultRow).c
-
-
-class Place(NamedTuple):
-    """Where a page ends: the last entity on it, whether or not that still exists when the next one is asked for."""
-
-    blueprint: str
-    identifier: str
-
-
-@dataclass(frozen=True)
-class Page:
-    """Some of what a search finds, by blueprint and identifier."""
-
-    found: tuple[Stored, ...]
-    next: Place | None
-    """Where the next page begins; None if there is no more."""
+_IN_ORDER: Final = (unindexed(_BLUEPRINT), unindexed(ENTITIES.identifier))
+"""By blueprint and identifier: rows are sorted; SQLite would rather walk through the blueprint, which is in order."""
+_BY_ID: Final = sa.select(ENTITIES.id, ENTITIES.document).where(among_given(ENTITIES.id, "these")).order_by(*_IN_ORDER)
 
 
 @dataclass(frozen=True)
@@ -84,9 +71,8 @@ class _Few:
 class Search:
     """A query of one caller at one moment, ready to be asked in any session."""
 
-    _node: Node
-    _by_document: Callable[[], Node] | None
-    """Makes the node that leaves to the predicate what documents tell; None if that can spare nothing."""
+    _query: Query
+    _compiler: Compiler
     _blueprints: Collection[str] | None
     _by: Operands
     _around: Around
@@ -96,36 +82,63 @@ class Search:
     _asks_titles: bool
     _walks: bool
     """Whether it follows relations from entity to entity."""
+    _reads: bool
+    """Whether few entities are rather read, and the predicate asked, than selected by SQL."""
+    _of_few: Node | None = None
+    """What is asked of few entities, once they are known."""
     _by_key: bool = False
-    """Whether only few entities are read, each by its id: that is done in place."""
+    """Whether these are read each by its id: that is done in place."""
 
     async def page(self, session: AsyncSession, *, after: Place | None = None, limit: int = AT_ONCE) -> Page:
         """The first entities that it finds, or the first after a place."""
         few = await self._few(session)
         if few is not None and not few.ids:
             return Page((), None)
-        if few is not None and len(few.ids) <= limit + _READ and self._by_document is not None:
+        if few is not None and len(few.ids) <= limit + _READ and self._reads:
             # SQL would look up everything else that has a frequent value, to compare these few with it.
-            by_key = not self._walks and len(few.ids) <= _IN_PLACE
-            among_few = replace(self, _node=self._by_document(), _by_document=None, _by_key=by_key)
+            by_key = not self._walks and after is None and len(few.ids) <= _IN_PLACE
+            among_few = replace(self, _of_few=self._read, _by_key=by_key)
             return await among_few._paged(session, after, limit, _Few(few.ids))
         return await self._paged(session, after, limit, few)
 
+    def refuse_large(self) -> None:
+        """Refuse what the database would not take.
+
+        Raises:
+            InvalidRequest: the query asks for too much at once.
+        """
+        refuse_large(self.statement(sa.true(), AT_ONCE))
+
+    @property
+    def _read(self) -> Node:
+        """What is asked of few entities: the predicate, except for what SQL alone can walk to."""
+        if self._walks:
+            chains = Chains(self._compiler.definitions.all, self._by)
+            return replace(self._compiler, chains=chains, by_document=True).compiled(self._query)
+        return Open(self._query, sa.true())
+
     async def _paged(self, session: AsyncSession, after: Place | None, limit: int, few: _Few | None) -> Page:
-        found: list[Stored] = []
+        found: list[Found] = []
         here = after
         size = max(AT_ONCE, limit) if has_open(self._node) else limit
         while len(found) <= limit:
-            statement = self.statement(after_place(here), size + 1, few)
-            rows = (await execute(session, statement, {})).all() if self._by_key else await rows_of(session, statement)
+            if few is not None and self._by_key:
+                rows = await self._by_ids(session, few.ids)
+            else:
+                rows = await rows_of(session, self.statement(after_place(here), size + 1, few))
             found += await self._confirmed(session, rows)
             if len(rows) <= size:
                 break
             last = rows[-1][1]
             here = Place(last["blueprint"], last["identifier"])
         kept = tuple(found[:limit])
-        last_one = kept[-1].entity if len(found) > limit else None
+        last_one = kept[-1] if len(found) > limit else None
         return Page(kept, Place(last_one.blueprint, last_one.identifier) if last_one else None)
+
+    async def _by_ids(self, session: AsyncSession, ids: Collection[str]) -> Sequence[Any]:
+        """Those of the rows that are of its blueprints, by a statement that was made beforehand."""
+        rows = (await execute(session, _BY_ID, {"these": sorted(ids)})).all()
+        return [row for row in rows if self._blueprints is None or row[1]["blueprint"] in self._blueprints]
 
     async def holds(self, session: AsyncSession, blueprint: str, identifier: str) -> bool:
         """Whether it finds this one entity."""
@@ -138,17 +151,20 @@ class Search:
         Then reading these and sorting them is quick, and looking through the whole blueprint in its order is not; of
         what is frequent the first come soon that way. Databases guess which is which, and often wrongly.
         """
-        if not (several := self._choices):
+        rules = self._query.rules if self._query.combinator == "and" else (self._query,)
+        equal = next(filter(None, map(self._compiler.equality, rules)), None)  # needs no other rule to become SQL
+        first = equal or self._first
+        if first is None:
             return None
-        choice = several[0]  # often it is rare, and then there is no need to count
-        ids = await _ids(session, choice, _FEW)
-        if ids is None:
-            choice = await _rarest(session, several)
-            ids = await _ids(session, choice, _SOME)
-        return None if ids is None else await self._narrowed(session, choice, ids)
+        # Often it is rare, and then there is no need to count.
+        if (ids := await ids_of(session, first, _FEW)) is not None:
+            return await self._narrowed(session, None if equal else self._first, ids)
+        by = await rarest(session, self._choices, _SOME)
+        ids = await ids_of(session, by, _SOME)
+        return None if ids is None else await self._narrowed(session, by, ids)
 
-    async def _narrowed(self, session: AsyncSession, by: Choice, ids: Collection[str]) -> _Few:
-        """Fewer, where other rules demand something of the ids as well: asked one after another.
+    async def _narrowed(self, session: AsyncSession, by: Choice | None, ids: Collection[str]) -> _Few:
+        """Fewer, where other rules than the one that selected these demand something as well: asked one after another.
 
         Joined in one statement, a database that guesses wrongly compares each of these with each of those.
         """
@@ -159,7 +175,7 @@ class Search:
         for choice in left[:_TRIED]:
             if ids:
                 ids = {row[0] for row in await rows_of(session, united_ids(choice, of=ids))}
-        if len(left) > _TRIED or by not in demanded:
+        if len(left) > _TRIED or (by is not None and by not in demanded):
             return _Few(ids)
         return _Few(ids, sa.and_(sa.true(), *others))
 
@@ -177,10 +193,22 @@ class Search:
             where = sa.and_(among(ENTITIES.id if is_read else unindexed(ENTITIES.id), few.ids), where)
         if self._blueprints is not None:
             where = sa.and_(among(unindexed(_BLUEPRINT) if is_read else _BLUEPRINT, self._blueprints), where)
-        order: Sequence[sa.ColumnElement[Any]] = (ENTITIES.blueprint, ENTITIES.identifier)
-        if is_read:  # they are sorted; SQLite would rather walk through the blueprint, which is in order
-            order = [unindexed(column) for column in order]
+        order = _IN_ORDER if is_read else (_BLUEPRINT, ENTITIES.identifier)
         return found.where(condition, where).order_by(*order).limit(limit)
+
+    @cached_property
+    def _node(self) -> Node:
+        return self._of_few or self._compiler.compiled(self._query)
+
+    @cached_property
+    def _first(self) -> Choice | None:
+        """What the first rule selects that selects anything.
+
+        The rules behind it need not become SQL for that.
+        """
+        rules = self._query.rules if self._query.combinator == "and" else (self._query,)
+        found = (one for rule in rules for one in choices(self._compiler.compiled(rule).condition))
+        return next((one for one in found if len(one) <= _UNITED), None)
 
     @cached_property
     def _condition(self) -> Condition:
@@ -202,33 +230,39 @@ class Search:
 
     @cached_property
     def _choices(self) -> Sequence[Choice]:
-        return [one for one in choices(self._condition) if len(one) <= _UNITED][:_TRIED]
+        found = [one for one in choices(self._condition) if len(one) <= _UNITED][:_TRIED]
+        return found or [one for one in (self._first,) if one]  # many rules are joined in a way that does not show them
 
     @cached_property
     def _parts(self) -> Sequence[Exact]:
         return tuple(exact_parts(self._node)) if has_open(self._node) else ()
 
-    async def _confirmed(self, session: AsyncSession, rows: Sequence[Any]) -> list[Stored]:
-        stored = [Stored(row[0], Entity.model_validate(row[1])) for row in rows]
+    async def _confirmed(self, session: AsyncSession, rows: Sequence[Any]) -> list[Found]:
+        stored = [Found(row[0], row[1]) for row in rows]
         if not has_open(self._node):
             return stored
         places = [id(part) for part in self._parts]
         known = [dict(zip(places, map(bool, row[2:]), strict=True)) for row in rows]
         # Most rows know the same, and what that says of the whole is found out once.
-        said = {tuple(each.values()): _truth(self._node, each) for each in known}
+        said = {tuple(each.values()): truth(self._node, each) for each in known}
         truths = [said[tuple(each.values())] for each in known]
         doubtful = [number for number, truth in enumerate(truths) if truth is None]
         whole = await self._completed(session, [stored[number] for number in doubtful])
         around = replace(self._around, names=await self._named(session, [stored[number] for number in doubtful]))
+        tests: Tests = {}
         for number, candidate in zip(doubtful, whole, strict=True):
-            holds = looking_at(candidate, at=self._by.at, caller=self._by.caller, catalog=around)
-            truths[number] = _truth(self._node, known[number], holds)
+            holds = looking_at(candidate, at=self._by.at, caller=self._by.caller, catalog=around, tests=tests)
+            truths[number] = truth(self._node, known[number], holds)
         return [one for one, truth in zip(stored, truths, strict=True) if truth]
 
-    async def _completed(self, session: AsyncSession, rows: Sequence[Stored]) -> Sequence[candidates.Entity]:
+    async def _completed(self, session: AsyncSession, rows: Sequence[Found]) -> Sequence[candidates.Entity]:
         if not rows:
             return ()
-        whole = await self._complete(session, [row.entity for row in rows], wanted=self._wanted)
+        known = self._compiler.definitions
+        if not any(map(known.derives, {row.blueprint for row in rows})):
+            whole: Sequence[candidates.Entity] = [row.candidate(known.schemas(row.blueprint)) for row in rows]
+        else:
+            whole = await self._complete(session, [row.entity for row in rows], wanted=self._wanted)
         if not self._asks_scorecards:
             return whole
         results: dict[str, dict[str, JsonValue]] = {}
@@ -238,12 +272,12 @@ class Search:
             results.setdefault(row_id, {})[scorecard] = document
         return [replace(one, scorecards=results.get(row.id, {})) for one, row in zip(whole, rows, strict=True)]
 
-    async def _named(self, session: AsyncSession, rows: Sequence[Stored]) -> Names:
+    async def _named(self, session: AsyncSession, rows: Sequence[Found]) -> Names:
         """The titles at the ends of the relations of these entities, if the query asks for any."""
         found: Names = {}
         if not self._asks_titles or not rows:
             return found
-        of = {row.id: Reference(row.entity.blueprint, row.entity.identifier) for row in rows}
+        of = {row.id: Reference(row.blueprint, row.identifier) for row in rows}
         leads = sa.and_(ENTITIES.blueprint == _ARROWS.target_blueprint, ENTITIES.identifier == _ARROWS.target)
         asked = sa.select(_ARROWS.source_id, _ARROWS.relation, _ARROWS.target, ENTITIES.title).where(
             leads, among(_ARROWS.source_id, list(of))
@@ -280,13 +314,9 @@ async def prepared(
     if any(map(asks_caller, rules)):
         around = await Around.of(session, caller, complete, wanted_names)
     by = Operands(at, caller, around)
-    compiler = Compiler(definitions, asked, by, Chains(known, by))
-    read = replace(compiler, chains=Chains(known, by), by_document=True)
-    # Thousands of rules take seconds, and others want to be served meanwhile.
-    node = compiler.compiled(query) if len(rules) <= _QUICK else await asyncio.to_thread(compiler.compiled, query)
     search = Search(
-        _node=node,
-        _by_document=partial(read.compiled, query) if 1 < len(rules) <= _QUICK else None,
+        _query=query,
+        _compiler=Compiler(definitions, asked, by, Chains(known, by)),
         _blueprints=wanted,
         _by=by,
         _around=around,
@@ -295,52 +325,14 @@ async def prepared(
         _asks_scorecards=any(is_about(ScorecardResult, rule) for rule in rules),
         _asks_titles=any(is_about(RelationEnd, rule) for rule in rules),
         _walks=any(isinstance(rule, Related | PathMatch) for rule in rules),
+        _reads=1 < len(rules) <= _QUICK,
     )
     if len(rules) > _QUICK:
-        await asyncio.to_thread(refuse_large, search.statement(sa.true(), AT_ONCE))
-    elif not all(map(_is_short, rules)):
-        refuse_large(search.statement(sa.true(), AT_ONCE))
+        # Thousands of rules take seconds to become SQL, and others want to be served meanwhile.
+        await asyncio.to_thread(search.refuse_large)
+    elif not all(map(is_short, rules)):
+        search.refuse_large()
     return search
-
-
-def _is_short(rule: Rule) -> bool:
-    """Whether the rule compares one property with one plain value: a hundred of those make no large statement."""
-    match rule:
-        case Comparison(subject=Property(), value=None | bool() | int() | float() | str()):
-            return True
-    return False
-
-
-async def _ids(session: AsyncSession, choice: Choice, most: int) -> set[str] | None:
-    """What the choice selects; None if that is more than so many."""
-    rows = await rows_of(session, united_ids(choice).limit(most + 1))
-    return {row[0] for row in rows} if len(rows) <= most else None
-
-
-async def _rarest(session: AsyncSession, several: Sequence[Choice]) -> Choice:
-    """What selects least of these."""
-    counted = (united_ids(one).limit(_SOME + 1).subquery() for one in several)
-    counts = [sa.select(sa.func.count()).select_from(one).scalar_subquery() for one in counted]
-    [numbers] = await rows_of(session, sa.select(*counts))
-    return several[min(range(len(several)), key=numbers.__getitem__)]
-
-
-def _truth(node: Node, known: Mapping[int, bool], holds: Callable[[Rule], bool] | None = None) -> bool | None:
-    """Whether the node holds; None if that takes the predicate, and it is not there."""
-    match node:
-        case Exact():
-            return known[id(node)]
-        case Open(rule):
-            return holds(rule) if holds else None
-        case Group(combinator, parts):
-            decisive = combinator == "or"
-            open_parts = False
-            for part in parts:
-                truth = _truth(part, known, holds)
-                if truth is decisive:
-                    return decisive
-                open_parts |= truth is None
-            return None if open_parts else not decisive
 
 
 def after_place(place: Place | None) -> Condition:

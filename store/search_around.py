@@ -61,7 +61,9 @@ class Around:
         return self.mine
 
 
-async def rows_of(session: AsyncSession, statement: sa.Select[Any] | sa.CompoundSelect[Any]) -> Sequence[Any]:
-    """All rows of the statement."""
-    rows: Sequence[Any] = (await session.exec(statement)).all()  # type: ignore[call-overload]
+async def rows_of(
+    session: AsyncSession, statement: sa.Select[Any] | sa.CompoundSelect[Any], given: Mapping[str, Any] | None = None
+) -> Sequence[Any]:
+    """All rows of the statement with what it is given."""
+    rows: Sequence[Any] = (await session.exec(statement, params=given)).all()  # type: ignore[call-overload]
     return rows

@@ -122,6 +122,11 @@ def among(left: sa.ColumnElement[Any], texts: Collection[str]) -> Condition:
     return _among(left, sorted(texts), sa.Text)
 
 
+def among_given(left: sa.ColumnElement[Any], name: str) -> Condition:
+    """The same with a list of texts that is given under this name when the statement runs."""
+    return _within(left, sa.bindparam(name, type_=_Values(sa.Text)))
+
+
 def among_moments(left: sa.ColumnElement[Any], moments: Collection[int]) -> Condition:
     """Whether the integer, which is not null, is one of these."""
     return _among(left, sorted(moments), sa.BigInteger)

@@ -34,6 +34,7 @@ from domain.rule_values import (
 )
 from store import search_ends
 from store.search_columns import Condition, all_of, among, any_of, unindexed
+from store.search_ids import Equality, equality
 from store.search_relations import Chains
 from store.search_values import ENTITIES, Named, expired, owned_by, united
 
@@ -69,7 +70,7 @@ class Exact:
 class Open:
     """Holds nowhere that the condition does not; where it does, the predicate has to be asked."""
 
-    rule: Comparison
+    rule: Comparison | Query
     condition: Condition
 
 
@@ -106,6 +107,24 @@ def has_open(node: Node) -> bool:
     return not isinstance(node, Exact)
 
 
+def truth(node: Node, known: Mapping[int, bool], holds: Callable[[Rule], bool] | None = None) -> bool | None:
+    """Whether the node holds, once that is known of its exact parts; None where the predicate is needed, and absent."""
+    match node:
+        case Exact():
+            return known[id(node)]
+        case Open(rule):
+            return holds(rule) if holds else None
+        case Group(combinator, parts):
+            decisive = combinator == "or"
+            open_parts = False
+            for part in parts:
+                found = truth(part, known, holds)
+                if found is decisive:
+                    return decisive
+                open_parts |= found is None
+            return None if open_parts else not decisive
+
+
 @dataclass
 class Compiler:
     """Compiles queries over entities of some blueprints."""
@@ -118,6 +137,8 @@ class Compiler:
     by_document: bool = False
     """Whether what the document of an entity tells is left to the predicate: of few entities that is known sooner."""
     _doubtful: Mapping[str, tuple[str, ...]] = field(init=False)
+    _made: dict[int, tuple[Rule, Node]] = field(init=False, default_factory=dict)
+    """What rules have become, by their ids."""
 
     def __post_init__(self) -> None:
         """Note of which blueprints each derived property is one."""
@@ -128,7 +149,20 @@ class Compiler:
         self._doubtful = {name: tuple(blueprints) for name, blueprints in where.items()}
 
     def compiled(self, rule: Rule) -> Node:
-        """What the rule is in SQL."""
+        """What the rule is in SQL; the very same when it is asked for again."""
+        if id(rule) not in self._made:
+            self._made[id(rule)] = rule, self._compiled(rule)
+        return self._made[id(rule)][1]
+
+    def equality(self, rule: Rule) -> Equality | None:
+        """What the rule selects if it only asks for the value of a property that the tables know."""
+        match rule:
+            case Comparison(Property(name), Operator.EQUALS, None | bool() | int() | float() | str() as value):
+                is_known = _is_of_document(rule) and has_entries(name) and name not in self._doubtful
+                return equality(name, value) if is_known and name not in _OF_TEAMS and not rule.negated else None
+        return None
+
+    def _compiled(self, rule: Rule) -> Node:
         match rule:
             case Query(combinator, rules):
                 return self._group(combinator, [self.compiled(one) for one in rules])
@@ -242,6 +276,14 @@ def _derived(definition: Definition) -> Iterable[str]:
     yield from derived(definition)
     if definition.inherited_from is not None:
         yield from _OF_TEAMS
+
+
+def is_short(rule: Rule) -> bool:
+    """Whether the rule compares one property with one plain value: a hundred of those make no large statement."""
+    match rule:
+        case Comparison(subject=Property(), value=None | bool() | int() | float() | str()):
+            return True
+    return False
 
 
 def refuse_large(statement: sa.Select[Any]) -> None:

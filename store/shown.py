@@ -10,10 +10,11 @@ from domain.documents import Document
 from domain.entities import Entity
 from domain.jq import Evaluator
 from store import definitions, derived, scorecards
+from store.found import Found
 
 
 async def documents(
-    session: AsyncSession, entities: Sequence[Entity], *, evaluate: Evaluator, at: datetime
+    session: AsyncSession, entities: Sequence[Entity | Found], *, evaluate: Evaluator, at: datetime
 ) -> list[Document]:
     """The entities, whole, in their order. The session only reads.
 
@@ -24,8 +25,9 @@ async def documents(
         return []
     known = await definitions.current(session)
     if any(known.derives(blueprint) for blueprint in {entity.blueprint for entity in entities}):
-        whole = await derived.complete(session, entities, evaluate=evaluate, at=at)
-        found = [as_document(entity, candidate) for entity, candidate in zip(entities, whole, strict=True)]
+        parsed = [one.entity if isinstance(one, Found) else one for one in entities]
+        whole = await derived.complete(session, parsed, evaluate=evaluate, at=at)
+        found = [as_document(entity, candidate) for entity, candidate in zip(parsed, whole, strict=True)]
     else:
         found = [entity.document() for entity in entities]
     await attach_scorecards(session, entities, found)
@@ -37,7 +39,9 @@ def as_document(entity: Entity, whole: candidates.Entity) -> Document:
     return entity.document() | {"team": list(whole.team), "properties": dict(whole.properties)}
 
 
-async def attach_scorecards(session: AsyncSession, entities: Sequence[Entity], documents: Sequence[Document]) -> None:
+async def attach_scorecards(
+    session: AsyncSession, entities: Sequence[Entity | Found], documents: Sequence[Document]
+) -> None:
     """What the scorecards say; the key is absent where the blueprint has none."""
     for blueprint in {entity.blueprint for entity in entities}:
         if not await scorecards.defined(session, blueprint):

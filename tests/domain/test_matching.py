@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from domain.candidates import Entity, Reference
-from domain.matching import matches
+from domain.matching import Tests, looking_at, matches
 from domain.rules import BLUEPRINT_SEARCH, DATASET, POLICY, SEARCH, Dialect, parsed
 from domain.users import Caller, User
 
@@ -592,3 +592,23 @@ def test_equality_finds_a_scalar_by_itself(value: JsonValue, candidate: Entity, 
     operand = [value] if operator == "in" else value
     held: JsonValue = [value] if operator == "contains" else value
     assert found(rule(operator, operand), replace(candidate, properties={"p": held}))
+
+
+@pytest.mark.parametrize("operator", ["=", "!=", ">", "<=", "contains", "in", "between", "isEmpty"])
+def test_what_rules_ask_for_can_be_found_out_once_for_many_entities(operator: str) -> None:
+    wanted: Any = {"in": [1, "a", NOW], "between": {"from": EARLIER, "to": LATER}}.get(operator, NOW)
+    rules: list[JsonValue] = [
+        {"property": name, "operator": operator, "value": value} if operator != "isEmpty" else
+        {"property": name, "operator": operator}
+        for name in ("p", "q") for value in (wanted, wanted if operator in ("in", "between") else 1)
+    ]  # fmt: skip
+    queries = [parsed({"combinator": how, "rules": rules}, dialect=SEARCH) for how in ("and", "or")]
+    values: list[JsonValue] = [None, True, 0, 1, 1.0, "a", "1", NOW, EARLIER, LATER, [1], [NOW, "a"], {"a": 1}]
+    tests: Tests = {}
+    for value in values:
+        for other in values:
+            entity = Entity("e", "b", AT, AT, properties={"p": value, "q": other})
+            asked = looking_at(entity, at=AT, caller=ADA, catalog=Graph(), tests=tests)
+            for query in queries:
+                assert asked(query) is matches(query, entity, at=AT, caller=ADA, catalog=Graph()), (value, other)
+    assert len(tests) <= len(rules) * len(queries)

@@ -92,6 +92,18 @@ async def test_a_value_comes_back_as_it_went(value: JsonValue, pool: JqPool) -> 
     assert repr(outcome) == repr(Value({"deep": [value]}))
 
 
+async def test_what_only_one_of_two_writers_of_json_takes_is_read_all_the_same(pool: JqPool) -> None:
+    deep: JsonValue = "end"
+    for _ in range(300):
+        deep = [deep]
+
+    assert await pool(["[..] | length"], deep) == [Value(301)]
+    assert await pool([". | length"], {"a": "\u00e9\U0001f600"}) == [Value(1)]
+    [half] = await pool([". | length"], {"a": "\ud800"})
+    assert isinstance(half, Failed)
+    assert "surrogate" in half.reason
+
+
 async def test_integral_numbers_are_integers(pool: JqPool) -> None:
     outcomes = await pool([".x", "[4 / 2, 2.5]", "[.long, .x]", "nan"], {"x": 5.0, "long": 2**60 + 1})
 

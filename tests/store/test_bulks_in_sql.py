@@ -165,4 +165,4 @@ async def test_what_is_recorded_is_of_the_types_of_json_which_are_quick_to_write
     assert document["title"] == "b"
     assert document["createdAt"] == iso(AT)
     assert document["relations"] == {"uses": ["a"], "of": "a"}
-    assert kinds(put.entity.stored()) <= {dict, list, str, int, float, bool, type(None)}
+    assert kinds(put.entity.document()) <= {dict, list, str, int, float, bool, type(None)}

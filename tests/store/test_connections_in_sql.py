@@ -39,6 +39,29 @@ async def test_a_connection_that_has_ended_is_replaced(
         assert await pid(database) != before
 
 
+_XACT = text("SELECT pg_current_xact_id()::text, pg_backend_pid()")
+
+
+async def transactions(session: AsyncSession) -> set[tuple[str, int]]:
+    """The transactions of two statements, and who works on them."""
+    return {tuple((await execute(session, _XACT, {})).one()) for _ in range(2)}
+
+
+async def test_reading_takes_no_transaction_and_writing_has_one_on_the_same_connection(
+    postgres: PostgresServer,
+) -> None:
+    async with Database(postgres.url) as database:
+        async with database.write() as session:
+            wrote = await transactions(session)
+        async with database.read() as session:
+            read = await transactions(session)
+        async with database.write() as session:
+            wrote_again = await transactions(session)
+    assert len(wrote) == len(wrote_again) == 1
+    assert len(read) == 2, "a transaction for two statements"
+    assert len({worker for _, worker in wrote | read | wrote_again}) == 1
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
