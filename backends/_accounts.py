@@ -1,6 +1,7 @@
 """Where the APIs of other systems are, and as whom we ask them: what a deployment says once for all of its actions."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from domain.azure_devops import SignatureFormat
 from domain.signatures import SIGNATURE
@@ -18,6 +19,8 @@ class GitHubAccount:
     app_id: str | None = None
     app_private_key: str | None = field(default=None, repr=False)
     """PEM."""
+    patience: timedelta = timedelta(minutes=10)
+    """How long a workflow run is looked for that GitHub may have made, and has not named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,8 @@ class GitLabAccount:
     token_secret: str = "GITLAB_TOKEN"  # noqa: S105 - a name
     """The organization secret that is used before the token, if there is one of that name."""
     token: str | None = field(default=None, repr=False)
+    patience: timedelta = timedelta(minutes=5)
+    """How long a pipeline is looked for that GitLab may have started, and has not confirmed."""
 
 
 @dataclass(frozen=True, kw_only=True)

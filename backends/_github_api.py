@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
+import httpx
 import jwt
 import regex
 from pydantic import JsonValue
@@ -13,7 +14,7 @@ from pydantic import JsonValue
 from backends._accounts import GitHubAccount
 from backends._rest import Rest, RestAnswer, segment
 from backends.base import Resources
-from domain.errors import BackendRefused, BackendUnavailable
+from domain.errors import BackendBusy, BackendRefused, BackendUnavailable
 from domain.foreign import is_id, moment
 from domain.secrets import Redactor
 
@@ -55,6 +56,17 @@ _INSTALLATIONS: dict[tuple[GitHubAccount, str], _Installation] = {}
 """By App and owner. Only what can be asked for again; each worker has its own."""
 
 
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """What has to be known of a repository to dispatch a workflow of it."""
+
+    default_branch: str
+    id: JsonValue = None
+    owner_id: JsonValue = None
+    remembered: bool = False
+    """Whether this is what was so within the last minute, and may be out of date."""
+
+
 @dataclass(slots=True)
 class GitHubApi:
     """One repository, as one caller."""
@@ -86,6 +98,30 @@ class GitHubApi:
     def path(self) -> str:
         """Where the repository is."""
         return f"/repos/{segment(self.org)}/{segment(self.repo)}"
+
+    async def repository(self) -> Repository:
+        """The repository as GitHub told of it within the last minute, else as it is now.
+
+        Raises:
+            BackendUnavailable: GitHub does not tell at the moment, or says when to ask again.
+            BackendRefused: it is none of ours.
+        """
+        known, system = self.using.known, self.using.github.api_url
+        key = self.org.lower(), self.repo.lower(), self._token
+        remembered: Repository | None = known.get(system, key, self.using.now())
+        if remembered:
+            return remembered
+        answer = await self.get("")
+        if not answer.accepted:
+            raise BackendRefused(self.cause(answer))
+        branch = str(answer.get("default_branch") or "main")
+        found = Repository(branch, answer.get("id"), answer.get("owner", "id"))
+        known.learn(system, key, replace(found, remembered=True), self.using.now())
+        return found
+
+    def forget(self) -> None:
+        """Ask GitHub before the next dispatch: something is not as it was, or GitHub does not answer as it should."""
+        self.using.known.forget(self.using.github.api_url)
 
     async def get(self, path: str, **query: str | int) -> RestAnswer:
         """Ask for what is below the repository. It can be asked again, whatever happened.
@@ -150,12 +186,30 @@ class GitHubApi:
     async def _request(
         self, method: str, path: str, *, document: JsonValue = None, query: Mapping[str, str | int] | None = None
     ) -> RestAnswer:
-        answer = await self._rest(self._token).request(method, path, document=document, query=query)
+        answer = await self._unless_limited(method, path, document, query)
         if answer.status != _UNAUTHORIZED or not self._of_app:
             return answer
         # Revoked, or suspended meanwhile. Nothing was done, so it may be said again.
         self._token = await self._installation_token(instead_of=self._token)
         return await self._rest(self._token).request(method, path, document=document, query=query)
+
+    async def _unless_limited(
+        self, method: str, path: str, document: JsonValue, query: Mapping[str, str | int] | None
+    ) -> RestAnswer:
+        """The answer; nothing is sent while a limit holds: GitHub bans who goes on asking.
+
+        Source: "Best practices for using the REST API": a limit is for all requests of a caller, and those that follow
+        it come one after the other.
+        """
+        known, system, now = self.using.known, self.using.github.api_url, self.using.now
+        if wait := known.limit(system, self._token, now()):
+            host, seconds = httpx.URL(system).host, round(wait.total_seconds())
+            raise BackendBusy(f"{host} allows no more requests for {seconds} s", wait)
+        try:
+            return await self._rest(self._token).request(method, path, document=document, query=query)
+        except BackendBusy as busy:
+            known.limited(system, self._token, busy.retry_after, now())
+            raise
 
     def _rest(self, token: str) -> Rest:
         headers = {**_HEADERS, "Authorization": f"Bearer {token}"}

@@ -1,7 +1,7 @@
 """GitLab's API for one project: with which credentials, and what its refusals mean."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Self
 
@@ -18,6 +18,15 @@ _BAD_REQUEST = 400
 _THROTTLED = "Too many pipelines created"
 """What GitLab says, with 400, when a project starts more pipelines in a minute than it may."""
 _A_MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """The branch that a project's pipelines run on where nothing else is said."""
+
+    name: str = "main"
+    remembered: bool = False
+    """Whether this is what was so within the last minute, and may be out of date."""
 
 
 @dataclass(slots=True)
@@ -45,6 +54,33 @@ class GitLabApi:
             (await using.secret(account.token_secret) or account.token or "").strip() or None,
             (await using.secret(named) or "").strip() or None if named != account.token_secret else None,
         )
+
+    async def default_branch(self) -> Branch:
+        """The project's default branch, as GitLab told of it within the last minute, else as it is now.
+
+        Whoever has only a trigger token cannot ask.
+
+        Raises:
+            BackendUnavailable: GitLab does not tell at the moment, or says when to ask again.
+            BackendRefused: it does not know the project, or us.
+        """
+        if not self.token:
+            return Branch()
+        known, key = self.using.known, (self.project, self.token)
+        remembered: Branch | None = known.get(self._url, key, self.using.now())
+        if remembered:
+            return remembered
+        answer = await self.get("")
+        if not answer.accepted:
+            raise BackendRefused(self.cause(answer))
+        name = answer.get("default_branch")
+        found = Branch(name) if isinstance(name, str) and name else Branch()
+        known.learn(self._url, key, replace(found, remembered=True), self.using.now())
+        return found
+
+    def forget(self) -> None:
+        """Ask GitLab before the next pipeline: something is not as it was, or GitLab does not answer as it should."""
+        self.using.known.forget(self._url)
 
     async def get(self, path: str, **query: str | int) -> RestAnswer:
         """Ask for what is below the project. It can be asked again, whatever happened.

@@ -125,7 +125,9 @@ class Rest:
         if (wait := self._limit(answer)) is not None:
             host = url.host
             raise BackendBusy(f"{host} allows no more requests for {_words(wait)}", wait)
-        return RestAnswer(answer.status, answer.headers, answer.value(), answer.broken)
+        # Half a document is none: what is not in it is not what the API has not said.
+        cut = f"the answer is larger than {self.using.response_limit} bytes" if answer.cut else None
+        return RestAnswer(answer.status, answer.headers, answer.value(), answer.broken or cut)
 
     def _url(self, path: str, query: Mapping[str, str | int] | None) -> httpx.URL:
         try:
@@ -191,6 +193,16 @@ def because(what: str, fault: BackendFault) -> BackendFault:
     """The fault, with what was being done."""
     text = f"{what}: {fault}"
     return BackendBusy(text, fault.retry_after) if isinstance(fault, BackendBusy) else type(fault)(text)
+
+
+def in_words(limit: timedelta) -> str:
+    """A limit that somebody has configured.
+
+    >>> in_words(timedelta(minutes=10)), in_words(timedelta(seconds=90))
+    ('10 minutes', '90 s')
+    """
+    minutes, rest = divmod(limit, timedelta(minutes=1))
+    return _words(limit) if rest or not minutes else f"{minutes} minute{'s' if minutes > 1 else ''}"
 
 
 def _words(wait: timedelta) -> str:

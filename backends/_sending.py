@@ -185,6 +185,9 @@ class _Exchange:
             self.sent = None
             try:
                 return await self.using.http.handle_async_request(self._addressed(address))
+            except httpx.LocalProtocolError:  # it is looked at before any of it is written
+                self.sent = False
+                raise BackendRefused("a header of the request holds a line break or control character") from None
             except _FAULTS as fault:
                 cause = self._cause(fault)
                 if self.sent or not (self.sent is False or isinstance(fault, _BEFORE_SENDING)):

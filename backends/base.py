@@ -12,6 +12,7 @@ from pydantic import ConfigDict, JsonValue, model_validator
 from backends._accounts import AzureDevOpsAccount, GitHubAccount, GitLabAccount
 from backends._destinations import Rules, open_transport
 from backends._exchanges import Observer
+from backends._known import Known
 from backends._proxy import Proxy
 from domain.documents import Document
 from domain.errors import BackendRefused, InvalidInvocation
@@ -167,6 +168,8 @@ class Resources:
     azure_devops: AzureDevOpsAccount = field(default_factory=AzureDevOpsAccount)
     observe: Observer | None = field(default=None, repr=False)
     """Is told of every exchange with another system; None: nobody keeps account of them."""
+    known: Known = field(default_factory=Known, repr=False)
+    """What other systems have said of themselves lately."""
 
     @property
     def destinations(self) -> Rules:

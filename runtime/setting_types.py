@@ -94,6 +94,8 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(words)]
 MasterKey = Annotated[SecretStr, AfterValidator(_long_enough)]
 Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
 """ISO 8601 (`PT30S`) or seconds in the environment."""
+Patience = Annotated[Duration, Field(ge=timedelta(seconds=10), le=timedelta(hours=1))]
+"""How long something is looked for elsewhere that somebody waits for."""
 Retention = Annotated[Duration, Field(le=timedelta(days=36500))]
 """A duration of at most a hundred years, which every calendar can go back."""
 WebAddress = Annotated[str, AfterValidator(web_address)]

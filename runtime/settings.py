@@ -32,6 +32,7 @@ from runtime.kafka_settings import KafkaSettings
 from runtime.setting_types import (
     Duration,
     MasterKey,
+    Patience,
     Port,
     Positive,
     PrivateKey,
@@ -147,6 +148,9 @@ class Settings(KafkaSettings, AzureDevOpsSettings, EgressSettings):
     github_webhook_secret: SecretStr | None = None
     """What GitHub signs its webhooks with. Its door needs it."""
 
+    github_patience: Patience = timedelta(minutes=10)
+    """How long a workflow run is looked for that GitHub may have made, and has not named; then the run fails."""
+
     gitlab_url: WebAddress = "https://gitlab.com"
     """Where GitLab is."""
 
@@ -158,6 +162,9 @@ class Settings(KafkaSettings, AzureDevOpsSettings, EgressSettings):
 
     gitlab_webhook_secret: Annotated[SecretStr, AfterValidator(signing_token)] | None = None
     """What GitLab's webhooks prove with who they are: a secret token, or a signing token. Their door needs it."""
+
+    gitlab_patience: Patience = timedelta(minutes=5)
+    """How long a pipeline is looked for that GitLab may have started, and has not confirmed; then the run fails."""
 
     smtp_url: Annotated[SecretStr, AfterValidator(smtp)] | None = None
     """The SMTP server that takes our emails, `smtp://user:password@host:587`. Without one there are no emails."""

@@ -33,8 +33,8 @@ def resources(
 
     async def secret(name: str) -> str | None:
         async with database.read() as session:
-            encrypted = await secrets.encrypted(session)
-        return decrypt(encrypted[name]) if name in encrypted else None
+            encrypted = await secrets.encrypted_one(session, name)
+        return decrypt(encrypted) if encrypted is not None else None
 
     async def taken(backend: str, external_run_id: str) -> bool:
         async with database.read() as session:
@@ -68,11 +68,13 @@ def resources(
             token=_plain(settings.github_token),
             app_id=settings.github_app_id,
             app_private_key=_plain(settings.github_app_private_key),
+            patience=settings.github_patience,
         ),
         gitlab=GitLabAccount(
             url=settings.gitlab_url,
             token_secret=settings.gitlab_token_secret,
             token=_plain(settings.gitlab_token),
+            patience=settings.gitlab_patience,
         ),
         azure_devops=AzureDevOpsAccount(
             url=settings.azure_devops_url,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backends import Delivery, Resources, open_transport, parse_rendered
+from backends import Delivery, Resources, Rest, open_transport, parse_rendered
 from backends._exchanges import Exchange, HttpExchange, KafkaExchange, retry_after
 from backends.base import Unconfirmed
 from domain.errors import BackendFault, BackendRefused, BackendUnavailable
@@ -74,6 +74,46 @@ async def test_a_request_that_never_arrived_is_told_with_its_cause(url: str) -> 
     told = await told_of(url)
     assert (told.status, told.final_status, told.sent, told.unknown) == (None, None, False, False)
     assert told.fault
+
+
+@pytest.mark.parametrize(("limit", "broken"), [(24, None), (23, "the answer is larger than 23 bytes")])
+async def test_an_answer_of_an_api_that_was_cut_is_not_complete(limit: int, broken: str | None) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n{"default_branch":"dev"}')
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, open_transport() as http:
+        using = Resources(signing_secret="s", http=http, response_limit=limit)
+        answer = await Rest(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", using=using).get("/repo")
+    assert (answer.accepted, answer.broken) == (True, broken)
+    assert answer.get("default_branch") == (None if broken else "dev")
+
+
+async def test_credentials_that_no_header_may_hold_are_refused_and_nothing_is_sent() -> None:
+    seen: list[Exchange] = []
+    came: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await came.put(await reader.read())
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, open_transport() as http:
+        using = Resources(signing_secret="s", http=http, observe=seen.append)
+        api = Rest(url=url, using=using, headers={"Authorization": "Bearer ghp_1\r\nX-Evil: 1"})
+        with pytest.raises(BackendRefused, match="a header of the request holds a line break") as refused:
+            await api.post("/jobs", {})
+    assert not isinstance(refused.value, Unconfirmed)
+    (told,) = seen
+    assert isinstance(told, HttpExchange)
+    assert (told.status, told.sent, told.unknown) == (None, False, False)
+    assert await came.get() == b""
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,10 @@ RUN = "r_0123456789abcdef"
 DISPATCH = "/dispatches"
 LIST = "/workflows/{workflow_id}/runs"
 CUT = Said(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{")
+NOT_SAID = backends.Receipt(
+    look_up_after=timedelta(seconds=2),
+    log=("GitHub has not said which workflow run it is, so its workflow run is looked for, 10 minutes at most",),
+)
 
 
 @pytest.fixture
@@ -234,8 +238,16 @@ async def test_what_github_has_not_confirmed_is_looked_for_and_never_dispatched_
     assert line.startswith(f"GitHub did not confirm the dispatch: {cause}")
     assert list(noted.begun) == [RUN], "it is not dispatched again, whoever tries"
     hub.runs[0].title = f"Deploy {RUN}"
+    assert line.endswith(
+        ". It may have started the workflow all the same, so its workflow run is looked for, 10 minutes at most, and "
+        "none is dispatched again"
+    )
     found = await looked_up(hub, reference(), now=lambda: datetime.now(UTC))
-    assert found == backends.Receipt(link=(hub.runs[0].link,), external_run_id=hub.runs[0].external_run_id)
+    assert found == backends.Receipt(
+        link=(hub.runs[0].link,),
+        external_run_id=hub.runs[0].external_run_id,
+        log=("The workflow run was found: its name has the id of this run",),
+    )
     assert len(hub.operations(DISPATCH)) == 1
 
 
@@ -277,7 +289,7 @@ async def test_odd_workflow_runs_in_a_list_hide_no_other(hub: FakeGitHub, dispat
 @pytest.mark.parametrize("odd", ["30433642", True, -1, 0, 10**30, 1.5, None, {}])
 async def test_a_workflow_run_without_an_id_is_looked_for(hub: FakeGitHub, dispatch: Dispatch, odd: Any) -> None:
     hub.answers(DISPATCH, Said(200, {"workflow_run_id": odd, "html_url": "https://github.com/x"}))
-    assert await dispatch() == backends.Receipt(look_up_after=timedelta(seconds=2))
+    assert await dispatch() == NOT_SAID
 
 
 @pytest.mark.parametrize("odd", ["javascript:alert(1)", "//x", "", 7, None, "https://x.test/" + "x" * 3000])
@@ -336,7 +348,7 @@ async def test_an_answer_that_breaks_off_after_the_dispatch_is_found_out_by_look
     hub: FakeGitHub, dispatch: Dispatch
 ) -> None:
     hub.answers(DISPATCH, CUT)
-    assert await dispatch() == backends.Receipt(look_up_after=timedelta(seconds=2))
+    assert await dispatch() == NOT_SAID
 
 
 @pytest.mark.parametrize(
@@ -386,7 +398,7 @@ async def test_a_workflow_run_that_github_does_not_tell_of_changes_nothing(hub: 
 async def test_an_old_enterprise_server_names_no_run_and_it_is_found(enterprise: FakeGitHub, invoke: "Invoke") -> None:
     hub = enterprise
     receipt = await invoke(method(workflowInputs={"ref": "refs/heads/release/1"}), github=account(hub))
-    assert receipt == backends.Receipt(look_up_after=timedelta(seconds=2))
+    assert receipt == NOT_SAID
     assert [sorted(asked.body) for asked in hub.operations(DISPATCH)] == [
         ["inputs", "ref", "return_run_details"],
         ["inputs", "ref"],
@@ -396,7 +408,11 @@ async def test_an_old_enterprise_server_names_no_run_and_it_is_found(enterprise:
     assert await looked_up(hub, reference(), inputs) is None
     hub.invisible = False
     found = await looked_up(hub, reference(), inputs, now=lambda: datetime.now(UTC))
-    assert found == backends.Receipt(link=(hub.runs[0].link,), external_run_id=hub.runs[0].external_run_id)
+    assert found == backends.Receipt(
+        link=(hub.runs[0].link,),
+        external_run_id=hub.runs[0].external_run_id,
+        log=("The workflow run was found: the nearest in time that is nobody else's",),
+    )
     [*_, asked] = hub.operations(LIST)
     assert (asked.query["branch"], asked.query["actor"], asked.query["event"]) == (
         "release/1", "octocat", "workflow_dispatch",
@@ -492,6 +508,20 @@ async def test_a_run_that_never_comes_fails_in_the_end(hub: FakeGitHub) -> None:
         "and none came of it within 10 minutes",
     )
     assert await looked_up(hub, reference(minutes=10), {"reportWorkflowStatus": False}) is None
+
+
+async def test_how_long_is_looked_is_a_setting(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    patient: dict[str, Any] = {"github": account(hub, patience=timedelta(seconds=90)), "now": lambda: datetime.now(UTC)}
+    hub.answers(DISPATCH, Said(502, b""))
+    [line] = (await dispatch(**patient)).log
+    assert "its workflow run is looked for, 90 s at most" in line
+    assert await looked_up(hub, reference(seconds=80), **patient) is None
+    ended = await looked_up(hub, reference(seconds=91), **patient)
+    assert ended
+    assert str(ended.summary).endswith("and none came of it within 90 s")
+    noted = Remembered(begun={RUN: datetime.now(UTC) - timedelta(seconds=91)})
+    with pytest.raises(BackendRefused, match="within 90 s"):
+        await dispatch(reservations=noted, **patient)
 
 
 async def test_a_token_that_is_no_persons_looks_without_an_actor(hub: FakeGitHub, dispatch: Dispatch) -> None:

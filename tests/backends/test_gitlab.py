@@ -253,6 +253,7 @@ async def test_a_no_is_final(lab: FakeGitLab, start: Start, said: Said, words: s
     assert len(lab.operations(START)) == 1
 
 
+FOUND = "The pipeline was found: it has the id of this run among its variables"
 WHICH = "it did not say which one it has started: "
 CUT = "the connection was cut before the answer was complete"
 UNCONFIRMED = [
@@ -295,7 +296,7 @@ async def test_what_gitlab_has_not_confirmed_is_looked_for(
     assert (receipt.status, receipt.external_run_id, receipt.look_up_after) == (None, None, timedelta(seconds=2))
     assert receipt.log[0].startswith(f"GitLab did not confirm the pipeline: {words}")
     found = await looked_up(lab, reference(None), NAMES_ITSELF)
-    assert found == backends.Receipt(link=(lab.pipelines[0].link,), external_run_id="61")
+    assert found == backends.Receipt(link=(lab.pipelines[0].link,), external_run_id="61", log=(FOUND,))
     assert len(lab.operations(START)) == 1
 
 
@@ -362,9 +363,12 @@ async def test_a_pipeline_that_has_the_id_of_its_run_is_found_and_not_started_ag
     assert receipt.look_up_after == timedelta(seconds=2)
     [line] = receipt.log
     assert line.startswith("GitLab did not ")
+    assert line.endswith(
+        ". It may have started it all the same, so it is looked for, 5 minutes at most, and not started again"
+    )
     lab.begins(lab.projects[0], "main", {})
     found = await looked_up(lab, reference(None), NAMES_ITSELF)
-    assert found == backends.Receipt(link=(lab.pipelines[1].link,), external_run_id="62")
+    assert found == backends.Receipt(link=(lab.pipelines[1].link,), external_run_id="62", log=(FOUND,))
     assert len(lab.operations(START)) == 1
 
 
@@ -393,6 +397,14 @@ async def test_a_pipeline_that_never_comes_fails_in_the_end(lab: FakeGitLab) -> 
         RunStatus.FAILURE,
         f"{OURS}GitLab did not confirm it, and no pipeline came of it within 5 minutes",
     )
+
+
+async def test_how_long_is_looked_is_a_setting(lab: FakeGitLab) -> None:
+    patient = {"gitlab": GitLabAccount(url=lab.url, token=TOKEN, patience=timedelta(minutes=1))}
+    assert await looked_up(lab, reference(None, seconds=50), NAMES_ITSELF, **patient) is None
+    ended = await looked_up(lab, reference(None, seconds=61), NAMES_ITSELF, **patient)
+    assert ended
+    assert str(ended.summary).endswith("no pipeline came of it within 1 minute")
 
 
 async def test_a_list_that_gitlab_does_not_give_changes_nothing(lab: FakeGitLab) -> None:
@@ -641,7 +653,7 @@ async def test_a_pipeline_that_was_triggered_and_not_confirmed_is_found(lab: Fak
     lab.answers(TRIGGERED, Said(raw=b"", after_all=True))
     assert (await start(method(**NAMES_ITSELF), secrets=TRIGGERS)).look_up_after == timedelta(seconds=2)
     found = await looked_up(lab, reference(None), NAMES_ITSELF, secrets=TRIGGERS)
-    assert found == backends.Receipt(link=(lab.pipelines[0].link,), external_run_id="61")
+    assert found == backends.Receipt(link=(lab.pipelines[0].link,), external_run_id="61", log=(FOUND,))
 
 
 async def test_the_api_token_of_a_project_that_is_called_like_its_secret_is_no_trigger_token(

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from tests.support.processes import LOOPBACK, free_ports
@@ -75,6 +76,12 @@ class Broker:
         if self._child is not None and self._child.poll() is None:
             self._signal(signal.SIGKILL)
             await asyncio.to_thread(self._child.wait)
+
+    def cpu(self) -> float:
+        """CPU seconds that it has taken since it was started."""
+        assert self._child is not None
+        times = psutil.Process(self._child.pid).cpu_times()
+        return float(times.user + times.system)
 
     async def received(self, topic: str, number: int = 1, *, within: float = 10) -> list[Received]:
         """What is in the topic, once it is so many messages (or the time is over); those of one key in their order."""

@@ -163,6 +163,8 @@ async def gated(broker: Broker, gate: Gate) -> AsyncIterator[Gate]:
         for task in list(connections):
             task.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
+        if gate.tls:  # whoever was still shaking hands has gone, which the event loop has yet to see
+            await asyncio.sleep(0.2)
 
 
 async def _frame(reader: asyncio.StreamReader) -> bytes:

@@ -228,12 +228,12 @@ async def test_a_kill_while_backends_are_told_dispatches_nothing_twice_in_silenc
     async with around(tmp_path) as world:
         told_before = await world.run("kafka")  # so that the next one's message is on its way when its broker stops
         assert len(await world.published(told_before)) == 1
+        world.hub.answers("GET /repos/{owner}/{repo}", NEVER)
+        not_yet = await world.run("github")
+        await world.asked("GET /repos/{owner}/{repo}")
         world.hub.answers(DISPATCH, Said(200, {}, after_all=True, pause=120))
         dispatched = await world.run("github")
         await world.asked(DISPATCH)
-        world.hub.answers("GET /repos/{owner}/{repo}", NEVER)
-        not_yet = await world.run("github")
-        await world.asked("GET /repos/{owner}/{repo}", 2)
         world.lab.answers(START, Said(201, {}, after_all=True, pause=120))
         started = await world.run("gitlab")
         world.azure.scripted.append(NEVER)

@@ -132,7 +132,12 @@ async def test_a_start_that_was_not_confirmed_is_found_and_never_repeated(
     lab.pipelines[0].status = "success"
     assert (await product.looked_up(run))["status"] == "SUCCESS"
     lines = await product.logs(run["id"])
-    assert lines == [f"GitLab did not confirm the pipeline: {cause}", "Pipeline completed: success"]
+    assert lines == [
+        f"GitLab did not confirm the pipeline: {cause}. It may have started it all the same, so it is looked for, "
+        "5 minutes at most, and not started again",
+        "The pipeline was found: it has the id of this run among its variables",
+        "Pipeline completed: success",
+    ]
     assert (len(lab.operations(START)), len(lab.pipelines)) == (1, 1)
 
 
