@@ -165,7 +165,8 @@ class InvocationActivity:
         if outcome is Outcome.ACCEPTED:
             return watch.ended(outcome, None, at=at)
         pause = retrying.pause(fault, receipt, watch, at)
-        return watch.ended(outcome, receipt.summary, at=at, again_at=at + pause if pause is not None else None)
+        said = receipt.summary or "\n".join(receipt.log)  # one that is looked for has no summary yet
+        return watch.ended(outcome, said, at=at, again_at=at + pause if pause is not None else None)
 
     async def _rendered(
         self, run: Run, action: Action, plaintexts: dict[str, str], lines: list[str]

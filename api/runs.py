@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import Field, JsonValue, StrictStr
 
-from api import dry_runs
+from api import clearing, dry_runs
 from api.auth import AuthenticatedRoute, Caller, CausedBy
 from api.errors import responses
 from api.recording import recorded
@@ -197,13 +197,15 @@ async def patch_run(
     """Report about the run, as often as there is something to say, until it has ended."""
     found = await visible(run_id, caller, services)
     require_reporter(found.run, caller)
-    report = patch.report()
     async with services.database.write() as session:
+        clear = await clearing.redactor(session, found, services)
+        report = clearing.cleared(patch.report(), clear)
         before, after = await runs.change(
             session, run_id, lambda run: run.reported(report, at=now, by=caller.id), origin=Source.API, cause=cause
         )
         if patch.message:
-            await runs.log(session, run_id, documents.canonical(patch.message), by=caller.id, at=now)
+            message = documents.canonical(clear.value(patch.message))
+            await runs.log(session, run_id, message, by=caller.id, at=now)
     await _wake(before, after, services)
     return {"ok": True, "run": _shaped(after, version)}
 
@@ -218,10 +220,11 @@ async def patch_response(
     found = await visible(run_id, caller, services)
     require_reporter(found.run, caller)
     async with services.database.write() as session:
+        answer = (await clearing.redactor(session, found, services)).value(body.response)
         _, after = await runs.change(
             session,
             run_id,
-            lambda run: run.answered(body.response, at=now, by=caller.id),
+            lambda run: run.answered(answer, at=now, by=caller.id),
             origin=Source.API,
             cause=cause,
         )
@@ -239,15 +242,17 @@ async def create_log(
     """Add a line to the run's log; `terminationStatus` ends the run with it."""
     found = await visible(run_id, caller, services)
     require_reporter(found.run, caller)
-    report = Report(
+    said = Report(
         status=RunStatus(line.termination_status) if line.termination_status else None,
         status_label=line.status_label,
     )
     async with services.database.write() as session:
+        clear = await clearing.redactor(session, found, services)
+        report = clearing.cleared(said, clear)
         before, after = await runs.change(
             session, run_id, lambda run: run.reported(report, at=now, by=caller.id), origin=Source.API, cause=cause
         )
-        added = await runs.log(session, run_id, line.message, by=caller.id, at=now)
+        added = await runs.log(session, run_id, clear.text(line.message), by=caller.id, at=now)
     await _wake(before, after, services)
     return {"ok": True, "runLog": added.model_dump(mode="json")}
 

@@ -31,7 +31,7 @@ def of_run(run: Run, action: Action, event: Document | None = None) -> Document:
             "run": {"id": run.id},
         }
     return {
-        "inputs": run.properties,
+        "inputs": {**run.properties, **(run.interlock.inputs or {})},
         "trigger": run.interlock.trigger,
         "event": None,
         "entity": _entity(run),

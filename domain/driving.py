@@ -70,6 +70,8 @@ class Driving(Kept):
     """The change that started it, when an automation did: what its templates see as the event."""
     entity: Document | None = None
     """The entity it runs on, as it was when the run was made: what was approved is what is rendered."""
+    inputs: Document | None = None
+    """The inputs that name entities, with these as they were then; the other inputs are the run's properties."""
     stopped: bool = False
     """Whether it did not end by itself: its backend, if it has one at work, is told to stop."""
 

@@ -93,6 +93,24 @@ def _seen(each: Input, value: JsonValue, about: EntityInput | None, entities: En
     return entities.get(Named(about.blueprint, value)) if isinstance(value, str) else None
 
 
+def expanded(form: UserInputs, values: Document, about: Mapping[str, EntityInput], entities: Entities) -> Document:
+    """The inputs that name entities, each with these in place of their identifiers, as invocations see them."""
+    named = {name: one for name, one in about.items() if name in values and form.properties[name].encryption is None}
+    return {name: _whole(values[name], one.blueprint, entities) for name, one in named.items()}
+
+
+def _whole(value: JsonValue, blueprint: str, entities: Entities) -> JsonValue:
+    match value:
+        case list():
+            return [_whole(one, blueprint, entities) for one in value]
+        case str():
+            # Of one that is not there, or not for whoever asks, is known what was sent.
+            unknown: Document = {"identifier": value, "title": value, "icon": None, "blueprint": blueprint}
+            unknown |= {"team": [], "properties": {}, "relations": {}}
+            return entities.get(Named(blueprint, value)) or unknown
+    return value
+
+
 def user_of(caller: Caller, entity: Document | None) -> Document:
     """`.user`: who asks, as the published examples expect it, with what the catalog has about them."""
     user = caller.user

@@ -17,7 +17,7 @@ from domain.documents import Document
 from domain.errors import InvalidRequest
 from domain.form_parts import ABSENT, Absent, Misfit, Part, Settled, settled
 from domain.form_plans import plan_of
-from domain.form_values import MOST_NAMED, EntityInput, Named, batches, entity_input, form_of
+from domain.form_values import MOST_NAMED, EntityInput, Named, batches, entity_input, expanded, form_of
 from domain.inputs import UserInputs, undeclared, violations, with_defaults
 from domain.jq import Evaluator, Failed, Nothing, Outcome, Overran, Value
 from domain.rule_values import Query
@@ -60,6 +60,8 @@ class Evaluated:
     explained: tuple[Explained, ...] = ()
     offers: Mapping[str, Query] = field(default_factory=dict)
     """By input, which entities it offers, where it has a dataset that can be asked."""
+    entities: Document = field(default_factory=dict)
+    """By input, the entities that it names, whole; not for a form on a screen."""
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -126,6 +128,8 @@ async def evaluated(
     computed = [*known, *await evaluation.defaults(asked), *await evaluation.ask(wanted)]
     whole = [*computed, *((part, part.fallback) for part in unasked)]
     result = await evaluation.result(settled(form, whole) if whole else form, sees_offers=enforced or to_show)
+    if not to_show and not result.found:
+        result = replace(result, entities=await evaluation.entities())
     unknown = () if keeps_undeclared else tuple(Fault(None, text) for text in undeclared(form, sent))
     return replace(result, found=(*unknown, *result.found)) if unknown else result
 
@@ -196,6 +200,11 @@ class _Evaluation:
             await self._hold_to_catalog(offers)
         found = tuple(self._faults[:MAX_PROBLEMS])
         return Evaluated(form, self.values, found, tuple(self._explained), offers)
+
+    async def entities(self) -> Document:
+        """The inputs that name entities, with these whole."""
+        await self._expand()
+        return expanded(self.form, self.values, self._about, self._entities)
 
     def _settled(self, part: Part, outcome: Outcome) -> Settled:
         value, error = part.fallback, None

@@ -152,6 +152,7 @@ def requested(action: Action, request: RunRequest, given: Circumstances) -> Run:
             depth=given.depth,
             causes=given.causes,
             entity=target.entity if target else None,
+            inputs=(given.form.entities or None) if given.form else None,
         ),
     )
 

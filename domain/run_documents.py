@@ -17,11 +17,12 @@ class LogLine(Kept):
 
 
 def without_entity(run: Document) -> Document:
-    """The run, as JSON, without its copy of the entity; what names the entity stays."""
+    """The run, as JSON, without its copies of entities; what names them stays."""
     driving = run.get("interlock")
-    if not isinstance(driving, dict) or driving.get("entity") is None:
+    copies = {"entity", "inputs"}
+    if not isinstance(driving, dict) or not any(driving.get(name) for name in copies):
         return run
-    return {**run, "interlock": {**driving, "entity": None}}
+    return {**run, "interlock": {**driving, **dict.fromkeys(copies & driving.keys())}}
 
 
 def v1(run: Document) -> Document:

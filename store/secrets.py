@@ -25,6 +25,7 @@ from store.integration_tables import IncomingWebhookRow
 from store.tables import OrganizationRow, SecretRow
 
 _ORGANIZATIONS, _SECRETS, _WEBHOOKS = (table(row).c for row in (OrganizationRow, SecretRow, IncomingWebhookRow))
+_VALUE = sa.select(_SECRETS.value).where(_SECRETS.name == sa.bindparam("this"))
 _AT_ONCE = 100
 """How many values are encrypted again in one transaction."""
 
@@ -115,6 +116,12 @@ async def listed(session: AsyncSession) -> list[Secret]:
     """What is told about every secret, by name."""
     rows = await session.exec(select(SecretRow.document).order_by(col(SecretRow.name)))
     return [Secret.model_validate(row) for row in rows]
+
+
+async def encrypted_one(session: AsyncSession, name: str) -> str | None:
+    """The encrypted value of the secret; None if there is none of that name."""
+    value: str | None = (await execute(session, _VALUE, {"this": name})).scalar()
+    return value
 
 
 async def encrypted(session: AsyncSession) -> dict[str, str]:

@@ -156,6 +156,37 @@ async def test_secrets_are_in_the_copy_of_the_claimer_and_nowhere_else(product: 
     assert "hush" not in audit.text
 
 
+async def test_reports_of_who_was_given_a_secret_are_cleared_of_it(product: Product) -> None:
+    secret = {"secretName": "TOKEN", "secretValue": "hüsh-hush-1"}
+    assert (await product.api.post("/v1/organization/secrets", json=secret)).status_code == 200
+    headers = {"Authorization": "Bearer {{ .secrets.TOKEN }}"}
+    await product.action(invocationMethod=agent(synchronized=True, headers=headers, body={}))
+    run = await product.start()
+    await claimed(product, **AGENT)
+    assert (await product.api.patch("/v1/actions/runs/ack", json={"runIds": [run["id"]]})).status_code == 200
+    path = f"/v1/actions/runs/{run['id']}"
+    for way, told in {
+        "response": {"response": {"hüsh-hush-1": ["Bearer hüsh-hush-1", "h%C3%BCsh-hush-1", 1]}},
+        "": {"summary": "401: hüsh-hush-1", "statusLabel": "hüsh-hush-1", "link": "http://ci/?t=h%C3%BCsh-hush-1"},
+    }.items():
+        answer = await product.api.patch(f"{path}/{way}".rstrip("/"), json=told)
+        assert answer.status_code == 200, answer.text
+    deprecated = {"message": {"said": "hüsh-hush-1"}, "externalRunId": "job-1"}
+    assert (await product.api.patch(path, json=deprecated)).status_code == 200
+    line = {"message": "sent hüsh-hush-1", "terminationStatus": "FAILURE", "statusLabel": "no hüsh-hush-1"}
+    added = (await product.api.post(f"{path}/logs", json=line)).json()["runLog"]
+    assert added["message"] == "sent ********"
+
+    kept = await product.get(run["id"])
+    assert kept["response"] == {"********": ["Bearer ********", "********", 1]}
+    assert (kept["summary"], kept["statusLabel"]) == ("401: ********", "no ********")
+    assert (kept["link"], kept["externalRunId"]) == (["http://ci/?t=********"], "job-1")
+    for told in (path, f"{path}/logs", f"{path}/timeline", f"/v1/audit-log?run_id={run['id']}"):
+        answer = await product.api.get(told)
+        assert answer.status_code == 200
+        assert "hush-1" not in answer.text
+
+
 async def test_a_run_that_cannot_be_given_out_ends_and_the_others_of_the_batch_go_on(product: Product) -> None:
     secret = {"secretName": "BODY", "secretValue": '{"a": 1}'}
     assert (await product.api.post("/v1/organization/secrets", json=secret)).status_code == 200

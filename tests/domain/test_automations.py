@@ -346,6 +346,7 @@ def test_the_run_of_an_automation_in_full() -> None:
             "causes": [{"run": "r_1", "action": "deploy"}, {"run": "r_2", "action": "mirror"}],
             "cause": "event_0123456789abcdef",
             "entity": None,
+            "inputs": None,
             "stopped": False,
         },
     }
