@@ -36,7 +36,7 @@ from store.entities import Writer
 router = APIRouter(route_class=AuthenticatedRoute, tags=["blueprints"])
 
 Written = Annotated[dict[str, Any], Body(description="A blueprint; it is stored and echoed as received.")]
-Part = Annotated[dict[str, Any], Body(description="Some top-level keys of a blueprint; the others stay.")]
+Part = Annotated[dict[str, Any], Body(description="What is added or changed; null takes a key away.")]
 
 
 @router.post("/v1/blueprints", status_code=201, responses=responses(Forbidden, NotFound, IdentifierTaken))
@@ -92,7 +92,7 @@ async def replace_blueprint(
 
 @router.patch("/v1/blueprints/{blueprint}", responses=responses(NotFound, Forbidden, IdentifierTaken))
 async def patch_blueprint(blueprint: str, part: Part, caller: AdminCaller, services: Services, now: Now) -> Document:
-    """Replace the top-level keys that are named; the others stay."""
+    """Lay the body over the blueprint, objects key by key at every depth; what is not named stays."""
     return await _changed(blueprint, lambda before: patched(before.document, part), caller, services, now)
 
 

@@ -27,6 +27,11 @@ READ_ONLY = ("createdAt", "createdBy", "updatedAt", "updatedBy")
 INDISPENSABLE = ("identifier", "schema")
 """What a blueprint cannot be without."""
 
+_BY_IDENTIFIER = ("properties", "relations", "mirrorProperties", "calculationProperties", "aggregationProperties")
+"""Objects whose keys are what somebody named."""
+_WHOLE = ("default", "query", "calculationSpec", "changelogDestination", "ownership")
+"""Objects that mean something only as a whole."""
+
 
 class BlueprintId(Identifier):
     """Of a blueprint. Those that begin with `_` are the system's."""
@@ -248,12 +253,33 @@ def parsed(document: JsonValue, before: Definition | None = None) -> Definition:
 
 
 def patched(document: Document, patch: Document) -> Document:
-    """The document with each top-level key that the patch names replaced as a whole; null removes it.
+    """The document with the patch laid over it, objects key by key at every depth; null removes a key.
 
-    A key that no blueprint can be without stays null, so that parsing the result refuses it by name.
+    Lists are replaced as wholes, and so is what means something only as one. A key that no blueprint can be without
+    stays null, so that parsing the result refuses it by name.
+
+    Raises:
+        InvalidRequest: the patch is nested too deeply.
     """
-    changed = written(document) | written(patch)
-    return {key: value for key, value in changed.items() if patch.get(key, ...) is not None or key in INDISPENSABLE}
+    refuse_deep(patch)
+    laid = written(patch)
+    nulls = {key: laid.pop(key) for key in INDISPENSABLE if key in laid and laid[key] is None}
+    return _laid_over(written(document), laid) | nulls
+
+
+def _laid_over(document: Document, patch: Document, *, named: bool = False) -> Document:
+    """`named`: the keys are what somebody named, and mean nothing to us."""
+    changed = dict(document)
+    for key, value in patch.items():
+        before = changed.get(key)
+        if value is None:
+            changed.pop(key, None)
+        elif not isinstance(value, dict) or (key in _WHOLE and not named):
+            changed[key] = value
+        else:
+            under = before if isinstance(before, dict) else {}
+            changed[key] = _laid_over(under, value, named=not named and key in _BY_IDENTIFIER)
+    return changed
 
 
 def _faults(definition: Definition, before: Definition | None) -> Iterator[str]:

@@ -8,8 +8,6 @@ from typing import Self
 
 import pytest
 from hypothesis import HealthCheck, settings
-from temporalio.api.enums.v1 import IndexedValueType
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
@@ -20,6 +18,7 @@ from runtime.temporal import SEARCH_ATTRIBUTES
 from store.database import Database
 from tests.support.databases import PostgresServer, SqliteTemplate
 from tests.support.product import Product, running
+from tests.support.skipping import skipping
 
 # Everything that is imported and collected stays, in every worker: to look for garbage in it is a third of the time.
 gc.disable()
@@ -106,16 +105,7 @@ async def evaluate() -> AsyncIterator[Evaluator]:
 @pytest.fixture
 async def clock() -> AsyncIterator[WorkflowEnvironment]:
     """A Temporal of this test alone that skips the time nobody needs."""
-    server = Path(sys.prefix, "bin", "temporal-test-server")
-    async with await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=str(server), data_converter=pydantic_data_converter
-    ) as environment:
-        keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
-        await environment.client.operator_service.add_search_attributes(
-            AddSearchAttributesRequest(
-                namespace="default", search_attributes={key.name: keyword for key in SEARCH_ATTRIBUTES}
-            )
-        )
+    async with skipping() as environment:
         yield environment
 
 

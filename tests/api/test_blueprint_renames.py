@@ -169,7 +169,7 @@ async def test_entities_that_inherit_their_teams_name_none(catalog: Product, inh
         ({"mirrorProperties": {"m": {"path": "none.x"}}}, ["mirrorProperties.m.path", "none"]),
         ({"mirrorProperties": {"m": {"path": "owner.none.x"}}}, ["mirrorProperties.m.path", "squad", "none"]),
         ({"ownership": {"type": "Inherited", "path": "owner.none"}}, ["ownership.path", "none"]),
-        ({"relations": {}}, ["mirrorProperties.mail.path", "owner"]),
+        ({"relations": {"owner": None}}, ["mirrorProperties.mail.path", "owner"]),
     ],
 )
 async def test_paths_lead_somewhere(catalog: Product, patch: Json, words: list[str]) -> None:

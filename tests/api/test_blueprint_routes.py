@@ -81,6 +81,32 @@ async def test_put_replaces_and_patch_keeps_what_it_does_not_name(product: Produ
     assert [one["action"] for one in audits] == ["UPDATE", "UPDATE", "CREATE"]
 
 
+async def test_a_patch_is_laid_over_the_blueprint_and_null_takes_away(product: Product) -> None:
+    await _made(product)
+    relations = {"of": {"target": "service", "title": "Of"}}
+    await _made(product, identifier="env", relations=relations)
+
+    async def after(part: Json) -> Json:
+        found = granted(await product.api.patch("/v1/blueprints/env", json=part), "blueprint")
+        assert found == granted(await product.api.get("/v1/blueprints/env"), "blueprint")
+        return {key: found.get(key) for key in ("title", "schema", "relations")}
+
+    before = await after({})
+    more = await after({"relations": {"on": {"target": "service", "many": True}}})
+    assert more == {**before, "relations": {**relations, "on": {"target": "service", "many": True}}}
+    assert await after({"relations": {"on": None}}) == before
+    mail = {"type": "string", "format": "email"}
+    more = await after({"schema": {"properties": {"mail": mail}}})
+    assert more["schema"] == {**before["schema"], "properties": {**before["schema"]["properties"], "mail": mail}}
+    assert await after({"schema": {"properties": {"mail": None}}}) == before
+    refused(
+        await product.api.patch("/v1/blueprints/env", json={"relations": {"of": {"target": None}}}),
+        422,
+        "invalid_request",
+        "relations.of.target",
+    )
+
+
 async def test_a_blueprint_in_use_is_not_deleted(product: Product) -> None:
     await _made(product)
     await _made(product, identifier="env", relations={"of": {"target": "service"}})
@@ -109,7 +135,7 @@ async def test_a_relation_that_goes_is_taken_from_entities_and_one_in_use_keeps_
     )
     unused = {**relations, "other": {"target": "env", "many": True}}
     granted(await product.api.patch("/v1/blueprints/env", json={"relations": unused}), "blueprint")
-    granted(await product.api.patch("/v1/blueprints/env", json={"relations": {"other": unused["other"]}}), "blueprint")
+    granted(await product.api.patch("/v1/blueprints/env", json={"relations": {"of": None}}), "blueprint")
 
     found = granted(await product.api.get("/v1/blueprints/env/entities/dev"), "entity")
     assert found["relations"] == {"other": None}

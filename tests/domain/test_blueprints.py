@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from domain.blueprints import Blueprint, BlueprintId, Definition, parsed, patched
 from domain.documents import Document
+from domain.entity_schemas import defaults, problems
 from domain.errors import InvalidRequest
 from domain.property_schemas import FORMATS
 from domain.system_blueprints import system_blueprints
@@ -280,7 +281,6 @@ def test_a_key_is_used_once(first: str, also: Any, second: str, made: Any) -> No
             prop(type="string", format="timer", default="PT1H"),
             'schema.properties.x.default: must match format "date-time"',
         ),
-        (prop(type="string", format="user", default="kim"), 'schema.properties.x.default: must match format "email"'),
         (prop(type="string", pattern="^a$", default="b"), 'schema.properties.x.default: must match pattern "^a$"'),
         (prop(type="number", maximum=3, default=4), "schema.properties.x.default: must be <= 3"),
         (prop(type="boolean", default="true"), "schema.properties.x.default: must be boolean"),
@@ -463,19 +463,72 @@ def test_a_body_full_of_choices_is_examined_in_time() -> None:
     ("patch", "changes"),
     [
         ({}, {}),
-        ({"relations": {"r": {"target": "b"}}}, {"relations": {"r": {"target": "b"}}}),
+        ({"x-new": {"r": {"target": "b", "gone": None}}}, {"x-new": {"r": {"target": "b"}}}),
         ({"title": None, "absent": None}, {"title": ...}),
         ({"new": 1, "createdAt": "x", "updatedBy": None}, {"new": 1}),
         ({"identifier": None}, {"identifier": None}),
-        ({"schema": {"properties": {}}}, {"schema": {"properties": {}}}),
+        ({"schema": {"properties": {}}}, {}),
     ],
 )
-def test_a_patch_replaces_the_keys_it_names(patch: dict[str, Any], changes: dict[str, Any]) -> None:
+def test_a_patch_changes_the_keys_it_names(patch: dict[str, Any], changes: dict[str, Any]) -> None:
     document = json.loads(ENVIRONMENT) | {"createdBy": "kim", "empty": None}
     before = json.dumps([document, patch])
     expected = {key: value for key, value in {**document, **changes}.items() if value is not ... and key != "createdBy"}
     assert json.dumps(patched(document, patch)) == json.dumps(expected)
     assert json.dumps([document, patch]) == before
+
+
+@pytest.mark.parametrize(
+    ("before", "patch", "after"),
+    [
+        ({"relations": {"a": {"target": "b"}}}, {"relations": {"c": {"target": "b"}}},
+         {"relations": {"a": {"target": "b"}, "c": {"target": "b"}}}),
+        ({"relations": {"a": {"target": "b", "title": "A"}}}, {"relations": {"a": {"many": True}}},
+         {"relations": {"a": {"target": "b", "title": "A", "many": True}}}),
+        ({"relations": {"a": {"target": "b"}, "c": {"target": "b"}}}, {"relations": {"a": None, "ghost": None}},
+         {"relations": {"c": {"target": "b"}}}),
+        ({}, {"relations": {"a": {"target": "b", "title": None}}}, {"relations": {"a": {"target": "b"}}}),
+        ({"x-list": [{"a": 1}, 2]}, {"x-list": [{"b": None}]}, {"x-list": [{"b": None}]}),
+        ({"x-of": {"a": {"b": 1}}}, {"x-of": {"a": 2}}, {"x-of": {"a": 2}}),
+        ({"x-of": 2}, {"x-of": {"a": {"b": None}}}, {"x-of": {"a": {}}}),
+        ({"changelogDestination": {"type": "WEBHOOK", "url": "https://a"}}, {"changelogDestination": {"type": "KAFKA"}},
+         {"changelogDestination": {"type": "KAFKA"}}),
+    ],
+)  # fmt: skip
+def test_a_patch_is_laid_over_the_blueprint(before: Document, patch: Document, after: Document) -> None:
+    assert patched(before, patch) == after
+
+
+def test_a_patch_of_properties_keeps_the_others_and_replaces_what_is_one_value() -> None:
+    held: Document = {"type": "object", "title": "Q", "default": {"a": 1}}
+    document = blueprint(schema={"properties": {"default": held, "b": {"type": "string"}}, "required": ["b"]})
+    more: Document = {"default": {"icon": "I", "default": {"b": None}}, "c": {"type": "number"}}
+    assert patched(document, {"schema": {"properties": more}})["schema"] == {
+        "properties": {
+            "default": {**held, "icon": "I", "default": {"b": None}},
+            "b": {"type": "string"},
+            "c": {"type": "number"},
+        },
+        "required": ["b"],
+    }
+    gone: Document = {"schema": {"properties": {"b": None}, "required": []}}
+    assert patched(document, gone)["schema"] == {"properties": {"default": held}, "required": []}
+
+
+def test_a_patch_nests_no_deeper_than_a_blueprint() -> None:
+    deep: Any = {}
+    for _ in range(100_000):
+        deep = {"x": deep}
+    with pytest.raises(InvalidRequest, match="nests deeper"):
+        patched(blueprint(), deep)
+
+
+def test_the_default_of_a_person_may_be_no_address_but_the_value_of_an_entity_may_not() -> None:
+    one = parsed(prop(type="string", format="user", enum=["kim", "sam"], default="kim"))
+    assert problems(one, defaults(one)) == ['/properties/x must match format "email"']
+    assert refusal(prop(type="string", format="user", enum=["kim"], default="sam")) == (
+        'schema.properties.x.default: must be one of "kim"'
+    )
 
 
 def test_what_a_blueprint_cannot_be_without_is_not_patched_away() -> None:
@@ -551,7 +604,12 @@ def test_any_patch_changes_what_it_names_only(document: Document, patch: Documen
     assert {key: value for key, value in result.items() if key not in patch} == {
         key: value for key, value in document.items() if key not in patch
     }
-    assert {key: result.get(key) for key in patch} == patch
+    assert patched(result, patch) == result
+    for key, value in patch.items():
+        if value is None:
+            assert key not in result
+        elif not isinstance(value, dict):
+            assert result[key] == value
 
 
 def _paths(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
