@@ -40,12 +40,17 @@ CatalogWriter = Annotated[Writer, Depends(_writer)]
 
 
 async def written(
-    services: ApiServices, writer: Writer, work: Callable[[AsyncSession, Writer], Awaitable[_Result]]
+    services: ApiServices,
+    writer: Writer,
+    work: Callable[[AsyncSession, Writer], Awaitable[_Result]],
+    *,
+    together: bool = False,
 ) -> _Result:
     """What `work` makes of a transaction, once the run it belongs to is known to go on.
 
     It writes at the moment its turn came, not when it was asked: the times of what is written go forward. What makes
-    it write is that run or the one whose backend asks, whichever is deeper in a chain of runs.
+    it write is that run or the one whose backend asks, whichever is deeper in a chain of runs. `together` is for work
+    that is soon done: see `Database.write`.
 
     Raises:
         NotFound: there is no such run, or none for this caller.
@@ -65,4 +70,4 @@ async def written(
             ours = ours.because_of(Cause.of_run(run))
         return await work(session, ours)
 
-    return await services.database.transact(gated)
+    return await services.database.transact(gated, together=together)

@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Self, TypeVar
 
 from pydantic import JsonValue
@@ -24,6 +24,7 @@ from domain.errors import InvalidRequest, Unavailable
 from store.bell import Bell
 from store.columns import JsonText
 from store.sqlite import SqliteFile
+from store.sqlite_writing import WithOthers
 
 log = logging.getLogger(__name__)
 
@@ -113,17 +114,24 @@ class Database:
 
     @asynccontextmanager
     async def beside(self) -> AsyncIterator[AsyncSession]:
-        """A session that only reads, for whoever has another session open: they cannot all wait for each other."""
+        """A session that only reads, for whoever has another session open: they cannot all wait for each other.
+
+        Raises:
+            Raced: what they write in that other session is with what others write; it needs a transaction of its own.
+        """
         with _outages():
             async with self._sessions.beside() as session:
                 session.info[ONLY_READS] = True
                 yield session
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
-        """A session that is one transaction: committed at the end, rolled back when anything raises."""
+    async def write(self, *, together: bool = False) -> AsyncIterator[AsyncSession]:
+        """A session that is one transaction: committed at the end, rolled back when anything raises.
+
+        With `together` it may be committed with what others write; it must be done soon then, since they wait for it.
+        """
         with _outages():
-            async with self._sessions.write() as session:
+            async with self._sessions.write(together=together) as session:
                 yield session
             if session.info.get("rings"):
                 self.bell.ring()
@@ -132,17 +140,19 @@ class Database:
             if session.info.get(RINGS_TURNS):
                 self.turns.ring()
 
-    async def transact(self, work: Callable[[AsyncSession], Awaitable[_Result]]) -> _Result:
-        """What `work` makes of a transaction; it is done again when another one was in its way.
+    async def transact(self, work: Callable[[AsyncSession], Awaitable[_Result]], *, together: bool = False) -> _Result:
+        """What `work` makes of a transaction (see `write`); it is done again when another one was in its way.
 
         Raises:
             Raced: every time.
         """
 
-        async def once() -> _Result:
-            async with self.write() as session:
+        async def once(together: bool = False) -> _Result:
+            async with self.write(together=together) as session:
                 return await work(session)
 
+        with suppress(Raced):
+            return await once(together)
         again = AsyncRetrying(
             retry=retry_if_exception_type(Raced),
             wait=wait_random_exponential(multiplier=0.01, max=0.5),
@@ -203,7 +213,8 @@ class _Server:
             yield session
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
+    async def write(self, *, together: bool = False) -> AsyncIterator[AsyncSession]:
+        del together  # servers do that by themselves
         async with AsyncSession(self._engine, expire_on_commit=False) as session, session.begin():
             yield session
 
@@ -255,7 +266,9 @@ class _outages:  # noqa: N801 - reads as a statement
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") in _CONFLICTS:
+        if isinstance(error, WithOthers) or (
+            isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") in _CONFLICTS
+        ):
             raise Raced("other writers were in the way every time; ask again") from None
         if isinstance(error, PoolTimeout | OSError) or (isinstance(error, DBAPIError) and _is_outage(error)):
             log.error("database unavailable", extra={"cause": type(getattr(error, "orig", None) or error).__name__})

@@ -8,16 +8,17 @@ session does by key, runs in the event loop; other queries, waiting for another 
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import CursorResult, Engine, create_engine, event
+from sqlalchemy import Connection, CursorResult, Engine, create_engine, event
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-_BUSY_MILLISECONDS = 10_000
+from store.sqlite_writing import BUSY_MILLISECONDS, Part, Transaction, Turns, WithOthers, own
+
 _CONNECTIONS = 16
 _CONNECTIONS_BESIDE = 4
 _Result = TypeVar("_Result")
@@ -25,25 +26,30 @@ _PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
     "foreign_keys=ON",
-    "wal_autocheckpoint=4000",  # pages; an import touches the same ones again and again
+    "wal_autocheckpoint=10000",  # pages; an import touches the same ones again and again
     "cache_size=-8000",  # KiB
 )
+_TO_WRITE = (*_PRAGMAS, "temp_store=MEMORY")
+"""In memory is kept what undoing a part of a transaction needs."""
 
 
 class SqliteFile:
     """A database file: sessions to read, any number, and to write, one at a time."""
 
     def __init__(self, url: str, **options: Any) -> None:
-        self._engine = _engine(url, **options)
-        self._threads = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="sqlite")
-        self._turn = asyncio.Lock()
+        self._engine = _engine(url, _PRAGMAS, _CONNECTIONS + _CONNECTIONS_BESIDE, **options)
+        self._to_write = _engine(url, _TO_WRITE, 1, **options)
+        self._threads = ThreadPoolExecutor(_CONNECTIONS + 1, thread_name_prefix="sqlite")
+        self._turns = Turns()
+        self._transaction: Transaction | None = None
         # Never more than the pool has: it would wait for a connection, and the event loop with it.
         self._room = asyncio.Semaphore(_CONNECTIONS)
         self._room_beside = asyncio.Semaphore(_CONNECTIONS_BESIDE)
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._elsewhere(self._engine.dispose)
+        for engine in (self._engine, self._to_write):
+            await self._elsewhere(engine.dispose)
         self._threads.shutdown(wait=False)
 
     @asynccontextmanager
@@ -58,7 +64,12 @@ class SqliteFile:
 
     @asynccontextmanager
     async def beside(self) -> AsyncIterator[AsyncSession]:
-        """The same for whoever has another session open: it has room of its own."""
+        """The same for whoever has another session open: it has room of its own.
+
+        Raises:
+            store.sqlite_writing.WithOthers: see there.
+        """
+        own()
         async with self._room_beside:
             session = _LocalSession(self._engine, self._elsewhere)
             try:
@@ -67,17 +78,64 @@ class SqliteFile:
                 session.sync_session.close()
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
-        """A session that is one transaction: committed at the end, rolled back when anything raises."""
-        async with self._turn, self._room:
-            session = _LocalSession(self._engine, self._elsewhere)
+    async def write(self, *, together: bool = False) -> AsyncIterator[AsyncSession]:
+        """A session that is one transaction: committed at the end, rolled back when anything raises.
+
+        With `together` it may be a part of a transaction, which others have written in before. It sees what they have
+        written; it is rolled back by itself, and committed with them.
+        """
+        await self._turn(together)
+        part: Part | None = None
+        try:
+            transaction = await self._begun(together)
+            with transaction.part() as part:
+                session = _LocalSession(part.connection, self._elsewhere, within=part.shared)
+                try:
+                    yield session
+                    if part.is_given_up:
+                        raise WithOthers
+                    session.sync_session.commit()  # what it has yet to say; the rest is up to the transaction
+                finally:
+                    session.sync_session.close()
+        except BaseException as error:
+            await self._leave()
+            if part is not None and part.shared and isinstance(error, Exception):
+                if part.is_given_up:
+                    raise WithOthers from error
+                await transaction.outcome()  # it may be a refusal because of what others have written
+            raise
+        await self._leave()
+        await transaction.outcome()
+
+    async def _turn(self, together: bool) -> None:
+        if (turn := self._turns.ask(together)) is not None:
             try:
-                if not session.begin_at_once():
-                    await self._elsewhere(session.begin_in_turn)
-                yield session
-                await self._elsewhere(session.sync_session.commit)
-            finally:
-                session.sync_session.close()
+                await turn
+            except asyncio.CancelledError:
+                if not turn.cancelled():  # it had come
+                    await self._leave()
+                raise
+
+    async def _begun(self, together: bool) -> Transaction:
+        """The transaction of those before, or a new one."""
+        if self._transaction is None:
+            self._transaction = Transaction(self._to_write, together=together)
+            if not self._transaction.begin_at_once():
+                await self._elsewhere(self._transaction.begin_in_turn)
+        return self._transaction
+
+    async def _leave(self) -> None:
+        """Let the next one write: in the same transaction if they may, otherwise when it is committed."""
+        transaction = self._transaction
+        try:
+            if transaction is not None and not (transaction.has_room and self._turns.next_is_together):
+                self._transaction = None
+                try:
+                    await self._elsewhere(transaction.end)
+                finally:
+                    transaction.tell()
+        finally:
+            self._turns.give()
 
     async def _elsewhere(self, work: Callable[[], _Result]) -> _Result:
         # Whoever is cancelled waits until the thread has finished: a connection is used by one at a time.
@@ -96,30 +154,15 @@ class SqliteFile:
 class _LocalSession(AsyncSession):
     """What is asked by key runs in place; queries run in a thread, where their rows are read, too."""
 
-    def __init__(self, engine: Engine, elsewhere: Callable[[Callable[[], Any]], Any]) -> None:
-        super().__init__(expire_on_commit=False)
-        self.sync_session.bind = engine
+    def __init__(
+        self, bind: Engine | Connection, elsewhere: Callable[[Callable[[], Any]], Any], *, within: bool = False
+    ) -> None:
+        # What is undone of one that is within another's transaction is only what it has done itself.
+        joining = "create_savepoint" if within else "rollback_only"
+        # One that has ended is of no use any more: the connection is somebody else's then.
+        super().__init__(expire_on_commit=False, join_transaction_mode=joining, close_resets_only=False)
+        self.sync_session.bind = bind
         self._elsewhere = elsewhere
-
-    def begin_at_once(self) -> bool:
-        """Begin to write, unless another process does so at the moment.
-
-        A reader that becomes a writer half-way could not wait for its turn, so writers say at once what they are.
-        Readers need no transaction, so nothing else begins one.
-        """
-        real: Any = self.sync_session.connection().connection.dbapi_connection
-        try:
-            real.execute("PRAGMA busy_timeout=0")
-            real.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return False
-        finally:
-            real.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
-        return True
-
-    def begin_in_turn(self) -> None:
-        """Begin to write when other processes let us."""
-        self.sync_session.connection().exec_driver_sql("BEGIN IMMEDIATE")
 
     async def exec(self, statement: Any, **options: Any) -> Any:
         """The result of a query, all of its rows read."""
@@ -143,11 +186,11 @@ class _LocalSession(AsyncSession):
         return await self._elsewhere(lambda: fn(self.sync_session, *arguments))
 
 
-def _engine(url: str, **options: Any) -> Engine:
+def _engine(url: str, pragmas: Iterable[str], connections: int, **options: Any) -> Engine:
     engine = create_engine(
         url,
-        connect_args={"timeout": _BUSY_MILLISECONDS / 1000, "isolation_level": None, "check_same_thread": False},
-        pool_size=_CONNECTIONS + _CONNECTIONS_BESIDE,
+        connect_args={"timeout": BUSY_MILLISECONDS / 1000, "isolation_level": None, "check_same_thread": False},
+        pool_size=connections,
         max_overflow=0,
         pool_use_lifo=True,  # the few that are needed stay warm, the others need not be made
         **options,
@@ -155,7 +198,7 @@ def _engine(url: str, **options: Any) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: object) -> None:
-        for pragma in _PRAGMAS:
+        for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
 
     return engine
