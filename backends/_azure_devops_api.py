@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import JsonValue
 
-from backends._rest import Rest, RestAnswer, segment
+from backends._rest import Rest, RestAnswer, repeatable, segment
 from backends.base import Payload, Resources, Unconfirmed
 from domain.azure_devops import Build, signature
 from domain.documents import canonical
@@ -93,10 +93,8 @@ class AzureDevOpsApi:
     async def _request(self, method: str, project: str, number: int, document: JsonValue = None) -> RestAnswer:
         path = f"/{segment(self.org)}/{segment(project)}/_apis/build/builds/{number}"
         rest = Rest(url=self.using.azure_devops.url, using=self.using, headers={"Authorization": self._authorization})
-        try:
+        with repeatable():
             answer = await rest.request(method, path, document=document, query={"api-version": _BUILDS})
-        except BackendRefused as fault:  # whatever is asked here may be asked again
-            raise BackendUnavailable(str(fault)) from None
         if answer.status >= 500 or (answer.accepted and answer.broken):
             raise BackendUnavailable(self._cause(answer))
         return answer

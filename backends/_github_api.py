@@ -12,7 +12,7 @@ import regex
 from pydantic import JsonValue
 
 from backends._accounts import GitHubAccount
-from backends._rest import Rest, RestAnswer, segment
+from backends._rest import Rest, RestAnswer, repeatable, segment
 from backends.base import Resources
 from domain.errors import BackendBusy, BackendRefused, BackendUnavailable
 from domain.foreign import is_id, moment
@@ -104,7 +104,7 @@ class GitHubApi:
 
         Raises:
             BackendUnavailable: GitHub does not tell at the moment, or says when to ask again.
-            BackendRefused: it is none of ours.
+            BackendRefused: it is none of ours, or GitHub never can be asked.
         """
         known, system = self.using.known, self.using.github.api_url
         key = self.org.lower(), self.repo.lower(), self._token
@@ -114,6 +114,10 @@ class GitHubApi:
         answer = await self.get("")
         if not answer.accepted:
             raise BackendRefused(self.cause(answer))
+        if not isinstance(answer.value, dict):  # somebody's page
+            raise BackendRefused(
+                "the answer tells of no repository; is INTERLOCK_GITHUB_API_URL the address of the API?"
+            )
         branch = str(answer.get("default_branch") or "main")
         found = Repository(branch, answer.get("id"), answer.get("owner", "id"))
         known.learn(system, key, replace(found, remembered=True), self.using.now())
@@ -128,6 +132,7 @@ class GitHubApi:
 
         Raises:
             BackendUnavailable: GitHub does not tell at the moment, or says when to ask again.
+            BackendRefused: it never can be asked.
         """
         return await self._repeatable("GET", f"{self.path}{path}", query)
 
@@ -136,6 +141,7 @@ class GitHubApi:
 
         Raises:
             BackendUnavailable: GitHub does not say that it has heard it.
+            BackendRefused: it never can be asked.
         """
         return await self._repeatable("POST", f"{self.path}/actions/runs/{number}/cancel")
 
@@ -154,6 +160,7 @@ class GitHubApi:
 
         Raises:
             BackendUnavailable: it does not tell at the moment.
+            BackendRefused: it never can be asked.
         """
         if self._of_app:
             slug = (await self._as_app("GET", "/app")).get("slug")
@@ -175,10 +182,8 @@ class GitHubApi:
         return Redactor([self._token]).text(text)
 
     async def _repeatable(self, method: str, path: str, query: Mapping[str, str | int] | None = None) -> RestAnswer:
-        try:
+        with repeatable():
             answer = await self._request(method, path, query=query)
-        except BackendRefused as fault:
-            raise BackendUnavailable(str(fault)) from None
         if answer.status >= 500 or (answer.accepted and answer.broken):
             raise BackendUnavailable(self.cause(answer))
         return answer
@@ -243,10 +248,8 @@ class GitHubApi:
     async def _as_app(self, method: str, path: str, document: JsonValue = None) -> RestAnswer:
         """Ask as the App itself. Whatever is asked here may be asked again."""
         signed = self._signed()
-        try:
+        with repeatable():
             answer = await self._rest(signed).request(method, path, document=document)
-        except BackendRefused as fault:
-            raise BackendUnavailable(str(fault)) from None
         cause = Redactor([signed]).text(answer.broken or answer.cause)
         if answer.status >= 500 or (answer.accepted and answer.broken):
             raise BackendUnavailable(cause)

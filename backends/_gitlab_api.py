@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import JsonValue
 
-from backends._rest import Rest, RestAnswer, segment
+from backends._rest import Rest, RestAnswer, repeatable, segment
 from backends.base import Resources
 from domain.documents import Document, canonical
 from domain.errors import BackendBusy, BackendRefused, BackendUnavailable
@@ -62,7 +62,7 @@ class GitLabApi:
 
         Raises:
             BackendUnavailable: GitLab does not tell at the moment, or says when to ask again.
-            BackendRefused: it does not know the project, or us.
+            BackendRefused: it does not know the project, or us, or never can be asked.
         """
         if not self.token:
             return Branch()
@@ -87,6 +87,7 @@ class GitLabApi:
 
         Raises:
             BackendUnavailable: GitLab does not tell at the moment, or says when to ask again.
+            BackendRefused: it never can be asked.
         """
         return await self._repeatable("GET", self._path(path), query)
 
@@ -95,6 +96,7 @@ class GitLabApi:
 
         Raises:
             BackendUnavailable: GitLab does not say that it has heard it.
+            BackendRefused: it never can be asked.
         """
         return await self._repeatable("POST", self._path(f"/pipelines/{number}/cancel"))
 
@@ -125,10 +127,8 @@ class GitLabApi:
         return self._unless_throttled(await rest.post(self._path("/trigger/pipeline"), document))
 
     async def _repeatable(self, method: str, path: str, query: Mapping[str, str | int] | None = None) -> RestAnswer:
-        try:
+        with repeatable():
             answer = await self._rest().request(method, path, query=query)
-        except BackendRefused as fault:
-            raise BackendUnavailable(str(fault)) from None
         if answer.status >= 500 or (answer.accepted and answer.broken):
             raise BackendUnavailable(self.cause(answer))
         return answer

@@ -1,8 +1,9 @@
 """A JSON API of another system: requests to paths below one address, and answers read the way such APIs mean them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -12,9 +13,9 @@ from pydantic import JsonValue
 from backends._destinations import absolute
 from backends._exchanges import retry_after
 from backends._sending import Answer, Request, send
-from backends.base import Resources
+from backends.base import Resources, Unconfirmed
 from domain.documents import canonical
-from domain.errors import BackendBusy, BackendFault, BackendRefused, InvalidInvocation
+from domain.errors import BackendBusy, BackendFault, BackendRefused, BackendUnavailable, InvalidInvocation
 
 _TOO_MANY, _FORBIDDEN, _UNAVAILABLE = 429, 403, 503
 _ELSEWHERE = frozenset({301, 302, 307, 308})
@@ -22,6 +23,7 @@ _ELSEWHERE = frozenset({301, 302, 307, 308})
 _LONGEST_WAIT = timedelta(hours=1)
 _WITHOUT_A_WORD = timedelta(minutes=1)
 """How long to wait where a limit does not say for how long it holds."""
+_SOONEST = timedelta(seconds=2)
 _CAUSE_LIMIT = 500
 _PAGE_LIMIT = 2000
 
@@ -116,7 +118,10 @@ class Rest:
             BackendRefused: it never can be. The text is the cause.
         """
         url = self._url(path, query)
-        body = canonical(document).encode() if document is not None else None
+        try:
+            body = canonical(document).encode() if document is not None else None
+        except ValueError:
+            raise BackendRefused("what would be sent cannot be written as JSON") from None
         sent = {"Host": url.netloc.decode("ascii"), "Accept": "application/json", "User-Agent": self.using.user_agent}
         if body is not None:
             sent["Content-Type"] = "application/json"
@@ -187,6 +192,46 @@ def page(value: JsonValue) -> tuple[str, ...]:
     except InvalidInvocation:
         return ()
     return (value,)
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Around a request that may be sent again even if it has arrived: then no answer is no reason to give up.
+
+    What never can be sent stays refused: a destination that is forbidden, a certificate that does not verify.
+
+    Raises:
+        BackendUnavailable: nobody knows whether it has arrived.
+    """
+    try:
+        yield
+    except Unconfirmed as fault:
+        raise BackendUnavailable(str(fault)) from None
+
+
+async def begun_before(run_id: str, using: Resources) -> datetime | None:
+    """When a worker that has died since began to send for the run; None: nobody has. It is as it was afterwards.
+
+    For whoever cannot even ask the other system. A worker that dies in here seems to have begun: nothing is sent then.
+    """
+    since = await using.reservations.begin(run_id, using.now())
+    if since is None:
+        await using.reservations.undo(run_id)
+    return since
+
+
+def untold(fault: BackendFault, since: datetime, patience: timedelta, using: Resources) -> BackendFault:
+    """What the fault means where a worker died that may have started something, and it hides what came of that.
+
+    As long as that would be looked for it is asked again, whatever the fault: it says nothing of what was started.
+    """
+    age = using.now() - since
+    if age < patience:
+        wait = fault.retry_after if isinstance(fault, BackendBusy) else _SOONEST
+        text = f"a worker died meanwhile, and what came of it cannot be told yet: {fault}"
+        return BackendBusy(text, max(age / 2, wait, _SOONEST))
+    text = "a worker died meanwhile, and may have started it; it is not started again, and what came of it is unknown"
+    return Unconfirmed(f"{text}: {fault}")
 
 
 def because(what: str, fault: BackendFault) -> BackendFault:

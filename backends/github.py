@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, JsonValue
 
 from backends._github_api import GitHubApi, Repository
-from backends._rest import RestAnswer, because, in_words, page, segment
+from backends._rest import RestAnswer, because, begun_before, in_words, page, segment, untold
 from backends.base import Delivery, InvocationMethod, Receipt, Reference, Resources, Switch, Unconfirmed
 from domain.documents import Document, canonical
 from domain.errors import BackendBusy, BackendFault, BackendRefused, BackendUnavailable, InvalidInvocation
@@ -85,11 +85,11 @@ class GitHub(InvocationMethod):
         Raises:
             BackendBusy: GitHub's rate limit holds.
             BackendUnavailable: nothing was dispatched.
-            BackendRefused: GitHub refuses.
+            Unconfirmed: a worker died, and what came of it could not be asked for as long as it is looked for.
+            BackendRefused: GitHub refuses, or never can be asked.
         """
         try:
-            api = await GitHubApi.opened(using, self.org, self.repo)
-            repository = await api.repository()
+            api, repository = await self._known(delivery.run_id, using)
             if since := await using.reservations.begin(delivery.run_id, using.now()):
                 return await self._dispatched_before(api, Reference(delivery.run_id, since))
             return await self._dispatched(api, repository, delivery.run_id)
@@ -156,6 +156,18 @@ class GitHub(InvocationMethod):
     def _path(self) -> str:
         return f"/actions/workflows/{segment(self.workflow)}"
 
+    async def _known(self, run_id: str, using: Resources) -> tuple[GitHubApi, Repository]:
+        """What a dispatch needs. Where a worker died that may have dispatched, not being told it is not the end."""
+        try:
+            api = await GitHubApi.opened(using, self.org, self.repo)
+            return api, await api.repository()
+        except BackendBusy:
+            raise
+        except BackendFault as fault:
+            if since := await begun_before(run_id, using):
+                raise untold(fault, since, using.github.patience, using) from None
+            raise
+
     async def _dispatched(self, api: GitHubApi, repository: Repository, run_id: str) -> Receipt:
         try:
             answer = await self._answered(api, self._ref() or repository.default_branch)
@@ -190,16 +202,18 @@ class GitHub(InvocationMethod):
 
     async def _dispatched_before(self, api: GitHubApi, reference: Reference) -> Receipt:
         """What came of a dispatch of which nobody knows whether GitHub got it: it is looked for, not done again."""
-        now = api.using.now()
-        found = await self._found(api, reference, now)
+        now, patience = api.using.now(), api.using.github.patience
+        try:
+            found = await self._found(api, reference, now)
+        except BackendFault as fault:
+            raise untold(fault, reference.invoked_at, patience, api.using) from None
         if found is not None and found.external_run_id:
             line = "A worker died while it dispatched the workflow. It was not dispatched again, its run was found"
             return replace(found, log=(line,), look_up_after=_LATER if self.report_workflow_status else None)
         age = now - reference.invoked_at
-        if age < api.using.github.patience:  # so that the refusals do not run out before the time does
+        if age < patience:  # so that the refusals do not run out before the time does
             raise BackendBusy("a worker died meanwhile, and what came of it is looked for", max(age / 2, _SOON))
-        within = in_words(api.using.github.patience)
-        raise BackendRefused(f"a worker died meanwhile, and no workflow run came of it within {within}")
+        raise BackendRefused(f"a worker died meanwhile, and no workflow run came of it within {in_words(patience)}")
 
     def _receipt(self, repository: Repository, answer: RestAnswer, using: Resources) -> Receipt:
         match answer.get("workflow_run_id"), repository.id, repository.owner_id:

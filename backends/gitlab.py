@@ -8,7 +8,7 @@ import regex
 from pydantic import Field, JsonValue
 
 from backends._gitlab_api import Branch, GitLabApi
-from backends._rest import RestAnswer, because, in_words, page, segment
+from backends._rest import RestAnswer, because, begun_before, in_words, page, segment, untold
 from backends._topics import for_gitlab, publish_run
 from backends.base import Delivery, InvocationMethod, Receipt, Reference, Resources, Unconfirmed
 from domain.documents import Document, canonical
@@ -87,7 +87,7 @@ class GitLab(InvocationMethod):
             BackendBusy: a limit of GitLab's holds.
             BackendUnavailable: nothing was started.
             Unconfirmed: something may have been, and could not be told from what others start.
-            BackendRefused: GitLab refuses.
+            BackendRefused: GitLab refuses, or never can be asked.
         """
         try:
             variables = self._variables(delivery)
@@ -95,7 +95,7 @@ class GitLab(InvocationMethod):
             api = await GitLabApi.opened(using, self._project)
             if not api.token and not api.trigger:
                 return await self._handed_to_agent(ref or self.default_ref, variables, delivery, using)
-            default = await api.default_branch()  # which also shows that GitLab is there, and knows the project
+            default = await self._known(api, delivery.run_id)
             if since := await using.reservations.begin(delivery.run_id, using.now()):
                 return await self._started_before(api, Reference(delivery.run_id, since))
             return await self._started(api, ref or self.default_ref, default, _texts(variables), delivery)
@@ -166,6 +166,21 @@ class GitLab(InvocationMethod):
         """Whether the variables name the run, so that its pipeline can be told from all others."""
         return run_id in named_runs([{"value": text} for text in _texts(self.pipeline_variables).values()])
 
+    async def _known(self, api: GitLabApi, run_id: str) -> Branch:
+        """The default branch, which also shows that GitLab is there, and knows the project.
+
+        Where a worker died that may have started a pipeline, not being told it is not the end.
+        """
+        try:
+            return await api.default_branch()
+        except BackendBusy:
+            raise
+        except BackendFault as fault:
+            if since := await begun_before(run_id, api.using):
+                patience = api.using.gitlab.patience if self._names(run_id) else timedelta(0)
+                raise untold(fault, since, patience, api.using) from None
+            raise
+
     async def _started(
         self, api: GitLabApi, ref: str, default: Branch, variables: dict[str, str], delivery: Delivery
     ) -> Receipt:
@@ -196,14 +211,18 @@ class GitLab(InvocationMethod):
         """What came of a request of which nobody knows whether GitLab got it: it is looked for, not sent again."""
         if not api.token or not self._names(reference.run_id):
             raise BackendRefused("a worker died meanwhile, and GitLab may have started it; it is not started again")
-        if found := await self._found(api, reference):
+        patience = api.using.gitlab.patience
+        try:
+            found = await self._found(api, reference)
+        except BackendFault as fault:
+            raise untold(fault, reference.invoked_at, patience, api.using) from None
+        if found:
             line = "A worker died while it triggered the pipeline. It was not triggered again, it was found"
             return replace(found, log=(line,), look_up_after=_LATER)
         age = api.using.now() - reference.invoked_at
-        if age < api.using.gitlab.patience:  # so that the refusals do not run out before the time does
+        if age < patience:  # so that the refusals do not run out before the time does
             raise BackendBusy("a worker died meanwhile, and what came of it is looked for", max(age / 2, _SOON))
-        within = in_words(api.using.gitlab.patience)
-        raise BackendRefused(f"a worker died meanwhile, and no pipeline came of it within {within}")
+        raise BackendRefused(f"a worker died meanwhile, and no pipeline came of it within {in_words(patience)}")
 
     async def _found(self, api: GitLabApi, reference: Reference) -> Receipt | None:
         """The pipeline that has the id of the run among its variables; None: there is none yet, or they have no id."""

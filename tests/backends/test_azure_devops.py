@@ -17,11 +17,11 @@ from domain.errors import BackendBusy, BackendFault, BackendRefused, BackendUnav
 from domain.runs import RunStatus
 from tests.backends.conftest import SECRET
 from tests.support.azure_devops import PROJECT, SIGN_IN, TOKEN, FakeAzureDevOps, Webhook, azure_devops, fault
-from tests.support.listening import Said
+from tests.support.listening import Said, listening
 from tests.support.processes import free_ports
 
 if TYPE_CHECKING:
-    from tests.backends.conftest import Invoke
+    from tests.backends.conftest import Authority, Invoke
 
 RUN = "r_0123456789abcdef"
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -348,6 +348,7 @@ async def test_a_build_that_nobody_has_named_is_not_asked_about(azure: FakeAzure
         (fault("Server Error", 500), BackendUnavailable, "Server Error"),
         (Said(200, SIGN_IN), BackendRefused, "the answer is none of its API"),
         (CUT, BackendUnavailable, "the connection was cut before the answer was complete"),
+        (Said(raw=b""), BackendUnavailable, "the connection was cut before the answer was complete"),
         (fault("later", 429, Retry_After="7"), BackendBusy, "127.0.0.1 allows no more requests for 7 s"),
     ],
 )
@@ -359,6 +360,55 @@ async def test_a_look_up_in_vain_says_why(
         await looked_up(azure, reference(f"ado_{PROJECT}_12_345"))
     assert type(why.value) is kind
     assert str(why.value).endswith(words)
+
+
+PRIVATE = "127.0.0.1 leads to a private address, and this deployment does not call private addresses"
+
+
+async def test_what_never_can_be_called_is_final_at_once(azure: FakeAzureDevOps, trigger: Trigger) -> None:
+    noted = Remembered()
+    with pytest.raises(BackendFault) as refused:
+        await trigger(allow_private=False, reservations=noted)
+    assert (type(refused.value), str(refused.value)) == (BackendRefused, f"Error triggering pipeline: {PRIVATE}")
+    assert (azure.asked, noted.begun) == ([], {})
+
+
+async def test_a_build_that_never_can_be_asked_about_says_why(azure: FakeAzureDevOps, trigger: Trigger) -> None:
+    await trigger()
+    about = reference(azure.builds[0].external_run_id)
+    for ask, prefix in ((looked_up, ""), (cancelled, "Error cancelling pipeline: ")):
+        with pytest.raises(BackendFault) as why:
+            await ask(azure, about, allow_private=False)
+        assert (type(why.value), str(why.value)) == (BackendRefused, prefix + PRIVATE)
+    assert len(azure.asked) == 1
+
+
+async def test_a_certificate_that_does_not_verify_is_final_and_changes_nothing_about_what_was_started(
+    authority: "Authority", invoke: "Invoke"
+) -> None:
+    words = "the certificate of 127.0.0.1 does not verify: "
+    trusting = backends.open_transport(authority.client())
+    azure = FakeAzureDevOps(webhook=Webhook(secret=SECRET))
+    async with listening(azure, authority.listener()):
+        secure = AzureDevOpsAccount(url=azure.url.replace("http:", "https:"), token=TOKEN)
+        with pytest.raises(BackendFault) as refused:
+            await invoke(method(), azure_devops=secure, http=way_out())
+        assert type(refused.value) is BackendRefused
+        assert str(refused.value).startswith(f"Error triggering pipeline: {words}")
+
+        await invoke(method(), azure_devops=secure, http=trusting)
+        azure.conclude(azure.builds[0], "succeeded")
+        about = reference(azure.builds[0].external_run_id)
+        for ask, prefix in ((looked_up, ""), (cancelled, "Error cancelling pipeline: ")):
+            with pytest.raises(BackendFault) as refused:
+                await ask(
+                    azure, about, azure_devops=secure
+                )  # the run goes on, and it is asked again; a cancellation is not said again
+            assert type(refused.value) is BackendRefused
+            assert str(refused.value).startswith(prefix + words)
+        ended = await looked_up(azure, about, azure_devops=secure, http=trusting)
+        assert ended
+        assert ended.status is RunStatus.SUCCESS
 
 
 async def test_the_answer_about_another_build_does_not_count(azure: FakeAzureDevOps, trigger: Trigger) -> None:

@@ -1,4 +1,4 @@
-"""Whatever goes wrong between us and a counterpart: how the run ends, with which words, and how often it was told.
+"""Whatever goes wrong between us and a counterpart: how the run ends, with which words, and how often it was tried.
 
 Every backend that is spoken to by HTTP is one line of `SUBJECTS`, and has all rows of `tests/support/hostile.py`. The
 runs go through the real activity, over real SQL and real connections; only the time between attempts is left out.
@@ -11,7 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 NOWHERE = "http://nowhere.invalid"
 ENDED, GOES_ON = "FAILURE", "IN_PROGRESS"
-PATIENCE = timedelta(seconds=3)
+PATIENCE, LATER = timedelta(seconds=3), timedelta(hours=1)
 ATTEMPTS, REFUSALS = 2, 20
 """How often a backend is tried in all, and how often one may say that it is busy."""
 BY_ANOTHER_PROTOCOL = {"KAFKA"}
@@ -62,13 +62,14 @@ class Subject:
     words: Callable[[Row], str] = lambda row: row.cause
     """What it makes of the cause of a row."""
 
-    def expected(self, row: Row) -> tuple[str, str, int]:
-        """Status, summary and the number of starts."""
+    def expected(self, row: Row) -> tuple[str, str, int, int]:
+        """Status, summary, the number of starts and of attempts."""
         status, summary = self.ends[row.way]
         times = {Way.UNREACHABLE: 0, Way.UNTRUSTED: 0, Way.LIMITED: REFUSALS}.get(row.way, 1)
         if row.way is Way.LIMITED and ("no more" not in summary or self.name == "GITHUB"):
             times = 1  # the others wait until they are told to come again; here no time passes, and GitHub is not asked
-        return status, summary.replace("{prefix}", self.prefix).replace("{cause}", self.words(row)), times
+        attempts = {Way.UNREACHABLE: ATTEMPTS, Way.LIMITED: REFUSALS if "no more" in summary else 1}.get(row.way, 1)
+        return status, summary.replace("{prefix}", self.prefix).replace("{cause}", self.words(row)), times, attempts
 
 
 FINAL = (ENDED, "{prefix}{cause}.*")
@@ -164,26 +165,99 @@ async def test_each_failure_ends_as_it_should(
             tls = authority.listener() if server.row.where is Where.UNTRUSTED else None
             await stack.enter_async_context(listening(server, tls))
 
-        async def came(number: int, server: Hostile) -> tuple[str, str, int]:
+        async def came(number: int, server: Hostile) -> tuple[str, str, int, int]:
             url = _url(server, nobody.getsockname()[1], looked_up=subject.setting is not None)
-            method = {key: value.replace("{url}", url) if isinstance(value, str) else value
-                      for key, value in subject.method.items()}  # fmt: skip
-            await product.action(f"row{number}", invocationMethod=method)
-            run = await product.start(f"row{number}")
-            settings = product.settings.model_copy(update={subject.setting: url} if subject.setting else {})
-            given = services(settings, product.database, evaluate, product.organization, http)
+            given = _given(product, evaluate, subject, url, http)
             if server.row.every:  # all others are answered at once, however slow this machine is at the moment
                 given = dataclasses.replace(given, resources=dataclasses.replace(given.resources, timeout=PATIENCE))
-            ended = await _over(product, given, run["id"])
-            return ended["status"], ended.get("summary") or "", len(server.starts)
+            ended, attempts = await _over(product, given, await _asked(product, subject, f"row{number}", url))
+            return ended["status"], ended.get("summary") or "", len(server.starts), attempts
 
         found = await asyncio.gather(*(came(number, server) for number, server in enumerate(servers)))
     wrong = {
         row.name: (is_, expected)
         for row, is_, expected in ((row, is_, subject.expected(row)) for row, is_ in zip(ROWS, found, strict=True))
-        if (is_[0], is_[2]) != (expected[0], expected[2]) or not re.fullmatch(expected[1], is_[1], re.DOTALL)
+        if (is_[0], *is_[2:]) != (expected[0], *expected[2:]) or not re.fullmatch(expected[1], is_[1], re.DOTALL)
     }
     assert wrong == {}
+
+
+FORBIDDEN = {
+    "allow_private": "leads to a private address, and this deployment does not call private addresses",
+    "allow_loopback": "leads to a loopback address, and this deployment does not call its own machine",
+    "never_allowed": "is a destination that this deployment never calls",
+}
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
+async def test_a_destination_that_is_forbidden_is_final_at_once(
+    product: Product, evaluate: Evaluator, subject: Subject
+) -> None:
+    server = Hostile(ROWS[-1], subject.reads)
+    async with backends.open_transport(httpx.create_ssl_context()) as http, listening(server):
+        url = f"http://127.0.0.1:{server.port}"
+        given = _given(product, evaluate, subject, url, http)
+        for name, words in FORBIDDEN.items():
+            rule: Json = {name: frozenset({"127.0.0.1"}) if name == "never_allowed" else False}
+            forbidding = dataclasses.replace(given, resources=dataclasses.replace(given.resources, **rule))
+            ended, attempts = await _over(product, forbidding, await _asked(product, subject, name, url))
+            assert (ended["status"], attempts) == (ENDED, 1), ended
+            assert re.fullmatch(f"{subject.prefix}127.0.0.1 {words}", ended["summary"])
+    assert server.starts == []
+
+
+@pytest.mark.parametrize(
+    "subject", [one for one in SUBJECTS if one.name in ("GITHUB", "GITLAB")], ids=lambda one: one.name
+)
+async def test_what_is_in_the_way_of_asking_does_not_end_a_run_that_is_under_way(
+    product: Product, evaluate: Evaluator, authority: "Authority", subject: Subject
+) -> None:
+    failed = next(row for row in ROWS if row.way is Way.BROKEN)
+    here, untrusted = Hostile(failed, subject.reads), Hostile(failed, subject.reads)
+    async with (
+        backends.open_transport(httpx.create_ssl_context()) as http,
+        listening(here),
+        listening(untrusted, authority.listener()),
+    ):
+        url = f"http://127.0.0.1:{here.port}"
+        given = _given(product, evaluate, subject, url, http)
+        run_id = await _asked(product, subject, "deploy", url)
+        await ActivityEnvironment().run(InvocationActivity(given).invoke_backend, run_id)
+        forbidding = dataclasses.replace(given, resources=dataclasses.replace(given.resources, allow_private=False))
+        distrusting = _given(product, evaluate, subject, f"https://127.0.0.1:{untrusted.port}", http)
+        for services_, words in ((forbidding, "leads to a private address"), (distrusting, "does not verify")):
+            await _looked_up_later(product, services_, run_id)
+            run = await product.get(run_id)
+            assert run["status"] == GOES_ON, run
+            timeline = (await product.api.get(f"/v1/actions/runs/{run_id}/timeline")).json()["timeline"]
+            attempt = next(one["attempt"] for one in reversed(timeline) if one["kind"] == "ATTEMPT")
+            assert (attempt["kind"], attempt["outcome"]) == ("LOOK_UP", "REFUSED")
+            assert words in attempt["said"]
+            assert attempt["againAt"], "it is asked again"
+        await _looked_up_later(product, given, run_id)
+        run = await product.get(run_id)
+        assert run["status"] == ENDED, run
+        assert re.fullmatch(subject.ends[Way.BROKEN][1].replace("{prefix}", subject.prefix), run["summary"])
+    assert len(here.starts) == 1
+
+
+def _given(
+    product: Product, evaluate: Evaluator, subject: Subject, url: str, http: httpx.AsyncBaseTransport
+) -> Services:
+    """What an activity has whose counterpart is there. Its clock stands still, so that no limit ends by itself."""
+    settings = product.settings.model_copy(update={subject.setting: url} if subject.setting else {})
+    given, at = services(settings, product.database, evaluate, product.organization, http), datetime.now(UTC)
+    return dataclasses.replace(given, resources=dataclasses.replace(given.resources, now=lambda: at))
+
+
+async def _asked(product: Product, subject: Subject, action: str, url: str) -> str:
+    """A run that was asked for and that nobody has begun."""
+    method = {
+        key: value.replace("{url}", url) if isinstance(value, str) else value for key, value in subject.method.items()
+    }
+    await product.action(action, invocationMethod=method)
+    run_id: str = (await product.start(action))["id"]
+    return run_id
 
 
 def _url(server: Hostile, nobody: int, *, looked_up: bool) -> str:
@@ -198,9 +272,12 @@ def _url(server: Hostile, nobody: int, *, looked_up: bool) -> str:
     return f"http://127.0.0.1:{server.port}"
 
 
-async def _over(product: Product, given: Services, run_id: str) -> Json:
-    """The run once it was tried as often as it is, and what may have come of it was looked for as long as it is."""
-    work = InvocationActivity(given)
+async def _over(product: Product, given: Services, run_id: str) -> tuple[Json, int]:
+    """The run once it was tried as often as it is, and what may have come of it was looked for as long as it is.
+
+    With the number of attempts.
+    """
+    work, number = InvocationActivity(given), 0
     for number in range(1, REFUSALS + ATTEMPTS + 1):
         environment = ActivityEnvironment()
         environment.info = dataclasses.replace(environment.info, attempt=number)
@@ -209,14 +286,19 @@ async def _over(product: Product, given: Services, run_id: str) -> Json:
             break
         except ApplicationError:
             continue  # Temporal would wait before it asks again
+    await _looked_up_later(product, given, run_id)
+    return await product.get(run_id), number
+
+
+async def _looked_up_later(product: Product, given: Services, run_id: str) -> None:
+    """Ask what has come of the run, if it goes on, when nothing is looked for any longer."""
     later = dataclasses.replace(
         given,
-        now=lambda: given.now() + timedelta(minutes=11),
-        resources=dataclasses.replace(given.resources, now=lambda: given.resources.now() + timedelta(minutes=11)),
+        now=lambda: given.now() + LATER,
+        resources=dataclasses.replace(given.resources, now=lambda: given.resources.now() + LATER),
     )
     async with product.database.read() as session:
         found = await runs.find(session, run_id)
     if found.run.status is RunStatus.IN_PROGRESS:
         # About this run alone: those of other rows have another counterpart.
         await LookUpWork(later)._looked_up(Due(found.run, found.action_id, given.now()))
-    return await product.get(run_id)

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 import backends
 from backends._accounts import GitHubAccount
-from backends.base import Remembered
+from backends.base import Remembered, Unconfirmed
 from domain.errors import BackendBusy, BackendFault, BackendRefused, BackendUnavailable, InvalidInvocation
 from domain.runs import RunStatus
 from tests.support.github import (
@@ -29,7 +29,7 @@ from tests.support.github import (
 from tests.support.listening import Said
 
 if TYPE_CHECKING:
-    from tests.backends.conftest import Invoke
+    from tests.backends.conftest import Authority, Invoke
 
 RUN = "r_0123456789abcdef"
 DISPATCH = "/dispatches"
@@ -310,6 +310,121 @@ async def test_what_fails_before_the_dispatch_may_be_tried_again(
         await dispatch()
     assert hub.operations(DISPATCH) == []
     assert (await dispatch()).external_run_id
+
+
+PRIVATE = "127.0.0.1 leads to a private address, and this deployment does not call private addresses"
+NO_HEADER = "a header of the request holds a line break or control character"
+
+
+@pytest.mark.parametrize("of_app", [False, True])
+async def test_what_never_can_be_asked_is_final_at_once(hub: FakeGitHub, dispatch: Dispatch, of_app: bool) -> None:
+    noted = Remembered()
+    given: dict[str, Any] = {"allow_private": False, "reservations": noted, "github": (app if of_app else account)(hub)}
+    with pytest.raises(BackendFault) as fault:
+        await dispatch(**given)
+    assert (type(fault.value), str(fault.value)) == (BackendRefused, f"Error dispatching workflow: {PRIVATE}")
+    assert (hub.asked, noted.begun) == ([], {})
+
+
+async def test_a_token_that_no_header_can_hold_is_final_at_once(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    with pytest.raises(BackendFault) as fault:
+        await dispatch(github=account(hub, token="two\nlines"))
+    assert (type(fault.value), str(fault.value)) == (BackendRefused, f"Error dispatching workflow: {NO_HEADER}")
+
+
+@pytest.mark.parametrize("said", [Said(200, b"<html>Sign in</html>"), Said(200, b""), Said(200, [])])
+async def test_an_address_that_is_not_githubs_is_final_at_once(hub: FakeGitHub, dispatch: Dispatch, said: Said) -> None:
+    hub.answers("GET /repos/{owner}/{repo}", said)
+    with pytest.raises(
+        BackendRefused, match=r"^Error dispatching workflow: the answer tells of no repository; is INTER"
+    ):
+        await dispatch()
+    assert hub.operations(DISPATCH) == [], "what nobody would ever tell of is not dispatched"
+
+
+async def test_what_cannot_be_written_is_final_at_once(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    noted = Remembered()
+    with pytest.raises(BackendRefused, match=r"workflow: what would be sent cannot be written as JSON$"):
+        await dispatch(method(workflowInputs={"env": "\ud800"}), reservations=noted)
+    assert (hub.operations(DISPATCH), noted.begun) == ([], {})
+
+
+async def test_a_certificate_that_does_not_verify_is_final_at_once(authority: "Authority", invoke: "Invoke") -> None:
+    async with github(tls=authority.listener()) as hub:
+        for who in (account(hub), app(hub)):
+            with pytest.raises(BackendFault) as fault:
+                await invoke(method(), github=who, http=backends.open_transport(roots()))
+            assert type(fault.value) is BackendRefused
+            words = "Error dispatching workflow: the certificate of 127.0.0.1 does not verify: "
+            assert str(fault.value).startswith(words)
+        trusting = backends.open_transport(authority.client())
+        assert (await invoke(method(), github=account(hub), http=trusting)).external_run_id
+
+
+async def test_a_certificate_that_does_not_verify_any_more_changes_nothing_about_what_was_dispatched(
+    authority: "Authority", invoke: "Invoke"
+) -> None:
+    async with github(tls=authority.listener()) as hub:
+        trusting: dict[str, Any] = {"http": backends.open_transport(authority.client())}
+        receipt = await invoke(method(), github=account(hub), **trusting)
+        hub.conclude(hub.runs[0], "success")
+        for about in (reference(receipt.external_run_id), reference(), reference(minutes=11)):
+            with pytest.raises(BackendRefused, match=r"^the certificate of 127.0.0.1 does not verify: "):
+                await looked_up(hub, about)  # so the run goes on, and it is asked again
+        with pytest.raises(BackendFault) as fault:
+            await cancelled(hub, reference(receipt.external_run_id))
+        assert type(fault.value) is BackendRefused, "it is not told again and again"
+        assert str(fault.value).startswith("Error cancelling workflow: the certificate of 127.0.0.1 does not verify: ")
+        ended = await looked_up(hub, reference(receipt.external_run_id), **trusting)
+        assert ended
+        assert ended.status is RunStatus.SUCCESS
+
+
+async def test_a_token_of_an_app_that_cannot_be_renewed_hides_no_dispatch(hub: FakeGitHub, dispatch: Dispatch) -> None:
+    noted = Remembered()
+    await dispatch(github=app(hub))
+    hub.revoked = set(hub.issued)
+    hub.answers(DISPATCH, refusal(401, "Bad credentials"))
+    hub.answers("/access_tokens", Said(raw=b""))
+    with pytest.raises(BackendFault) as fault:
+        await dispatch(github=app(hub), reservations=noted)
+    assert type(fault.value) is BackendUnavailable, "GitHub has dispatched nothing, and may be asked again"
+    assert noted.begun == {}
+
+
+@pytest.mark.parametrize(
+    ("operation", "said"),
+    [
+        ("GET /repos/{owner}/{repo}", Said(404)),
+        ("GET /repos/{owner}/{repo}", Said(raw=b"")),
+        ("GET /user", Said(502)),
+        (LIST, refusal(403, "Resource not accessible")),
+        (LIST, Said(502)),
+        ("", None),
+    ],
+)
+async def test_while_it_cannot_be_told_what_a_dead_worker_has_dispatched_the_run_goes_on(
+    hub: FakeGitHub, dispatch: Dispatch, operation: str, said: Said | None
+) -> None:
+    noted = Remembered()
+    receipt = await dispatch(reservations=noted)
+    [since] = noted.begun.values()
+    in_the_way: dict[str, Any] = {} if said else {"allow_private": False}
+    for minutes, kind, words in (
+        (1, BackendBusy, "cannot be told yet: "),
+        (11, Unconfirmed, "is not started again, and"),
+    ):
+        if said:
+            hub.answers(operation, said)
+        at = partial(since.__add__, timedelta(minutes=minutes))
+        with pytest.raises(BackendFault, match=rf"^Error dispatching workflow: a worker died .*{words}") as fault:
+            await dispatch(reservations=noted, now=at, **in_the_way)
+        assert type(fault.value) is kind
+        if isinstance(fault.value, BackendBusy):
+            assert fault.value.retry_after == timedelta(seconds=30), "so that refusals do not run out too soon"
+    found = await dispatch(reservations=noted, now=soon)
+    assert found.external_run_id == receipt.external_run_id
+    assert len(hub.operations(DISPATCH)) == 1
 
 
 async def test_a_repository_that_was_renamed_is_named_so(hub: FakeGitHub, dispatch: Dispatch) -> None:

@@ -4,8 +4,8 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -17,8 +17,11 @@ from backends.base import Remembered, Unconfirmed
 from domain.errors import BackendBusy, BackendFault, BackendRefused, BackendUnavailable, InvalidInvocation
 from domain.runs import RunStatus
 from tests.support.gitlab import TOKEN, TRIGGER, FakeGitLab, Project, gitlab, refusal, throttled
-from tests.support.listening import Said
+from tests.support.listening import Said, listening
 from tests.support.port_agent import order_of_run
+
+if TYPE_CHECKING:
+    from tests.backends.conftest import Authority
 
 RUN = "r_0123456789abcdef"
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -316,6 +319,83 @@ async def test_what_fails_before_the_start_may_be_tried_again(lab: FakeGitLab, s
         await start()
     assert lab.operations(START) == []
     assert (await start()).external_run_id
+
+
+PRIVATE = "127.0.0.1 leads to a private address, and this deployment does not call private addresses"
+NO_HEADER = "a header of the request holds a line break or control character"
+
+
+async def test_what_never_can_be_asked_is_final_at_once(lab: FakeGitLab, start: Start) -> None:
+    for secrets in ({}, {"acme_platform_infra": TRIGGER}):
+        kept = Remembered()
+        with pytest.raises(BackendFault) as fault:
+            await start(allow_private=False, reservations=kept, secrets=secrets)
+        assert (type(fault.value), str(fault.value)) == (BackendRefused, OURS + PRIVATE)
+        assert (lab.asked, kept.begun) == ([], {})
+
+
+async def test_a_token_that_no_header_can_hold_is_final_at_once(lab: FakeGitLab, start: Start) -> None:
+    with pytest.raises(BackendFault) as fault:
+        await start(gitlab=GitLabAccount(url=lab.url, token="two\nlines"))
+    assert (type(fault.value), str(fault.value)) == (BackendRefused, OURS + NO_HEADER)
+
+
+async def test_a_certificate_that_does_not_verify_is_final_and_changes_nothing_about_what_was_started(
+    authority: "Authority",
+) -> None:
+    words = "the certificate of 127.0.0.1 does not verify: "
+    lab = FakeGitLab()
+    async with listening(lab, authority.listener()):
+        secure: Json = {"gitlab": GitLabAccount(url=lab.url.replace("http:", "https:"), token=TOKEN)}
+        trusting = {**secure, "http": backends.open_transport(authority.client())}
+        starting, delivery = backends.parse_rendered(method()).invoke, backends.Delivery(RUN, message())
+        with pytest.raises(BackendFault) as fault:
+            await starting(delivery, using(lab, **secure))
+        assert type(fault.value) is BackendRefused
+        assert str(fault.value).startswith(OURS + words)
+
+        assert (await starting(delivery, using(lab, **trusting))).external_run_id == "61"
+        lab.pipelines[0].status = "success"
+        for external, minutes in (("61", 0), (None, 0), (None, 6)):
+            with pytest.raises(BackendRefused, match=f"^{words}"):
+                await looked_up(
+                    lab, reference(external, minutes=minutes), NAMES_ITSELF, **secure
+                )  # so it is asked again
+        with pytest.raises(BackendFault) as fault:
+            await cancelled(lab, reference("61"), **secure)
+        assert type(fault.value) is BackendRefused, "it is not told again and again"
+        assert str(fault.value).startswith(f"Failed to cancel pipeline: {words}")
+        ended = await looked_up(lab, reference("61"), **trusting)
+        assert ended
+        assert ended.status is RunStatus.SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("operation", "said"),
+    [(PROJECT, Said(404)), (PROJECT, Said(raw=b"")), (LIST, Said(403)), (LIST, Said(502)), ("", None)],
+)
+async def test_while_it_cannot_be_told_what_a_dead_worker_has_started_the_run_goes_on(
+    lab: FakeGitLab, start: Start, operation: str, said: Said | None
+) -> None:
+    kept = Dying()
+    document = method(**NAMES_ITSELF)
+    assert (await start(document, reservations=kept)).external_run_id == "61"
+    [since] = kept.begun.values()
+    in_the_way: Json = {} if said else {"allow_private": False}
+    for minutes, kind, words in (
+        (1, BackendBusy, "cannot be told yet: "),
+        (6, Unconfirmed, "is not started again, and"),
+    ):
+        if said:
+            lab.answers(operation, said)
+        at = partial(since.__add__, timedelta(minutes=minutes))
+        with pytest.raises(BackendFault, match=rf"^{OURS}a worker died meanwhile, .*{words}") as fault:
+            await start(document, reservations=kept, now=at, **in_the_way)
+        assert type(fault.value) is kind
+    with pytest.raises(Unconfirmed, match="is not started again"):  # which pipeline it is could never be told
+        await start(reservations=kept, allow_private=False)
+    assert (await start(document, reservations=kept)).external_run_id == "61"
+    assert len(lab.operations(START)) == 1
 
 
 async def test_half_an_answer_names_the_pipeline(lab: FakeGitLab, start: Start) -> None:
