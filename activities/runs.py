@@ -113,7 +113,7 @@ class RunActivities:
         )
 
     async def _cancel(self, word: OperatorWord, at: datetime) -> None:
-        said = OperatorCancel.model_validate(word.said or {})
+        said = OperatorCancel.model_validate({} if word.said is None else word.said)
         reason = f"Cancelled by {said.by}" + (f": {said.reason}" if said.reason else "")
         async with self._services.database.write() as session:
             await runs.change(

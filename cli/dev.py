@@ -118,7 +118,13 @@ def _settings(directory: Path, host: str, port: int) -> Settings:
         f"{PREFIX}PORT": str(port),
     }
     # What a run before left behind names ports that may be others' by now.
-    (directory / ENVIRONMENT_FILE).unlink(missing_ok=True)
+    file = directory / ENVIRONMENT_FILE
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as problem:
+        raise CannotStart(
+            f"{file} cannot be replaced ({problem.strerror}); remove it, or choose another directory with --data-dir."
+        ) from None
     if not environment.get(f"{PREFIX}SECRET_KEY"):
         keys.load_or_create(directory / KEY_FILE)
     return for_data_dir(directory.absolute(), environment)

@@ -14,7 +14,7 @@ from api.app import create_app
 from api.serve import api_services, listen
 from cli.errors import CannotStart
 from domain.identifiers import new
-from domain.users import User
+from domain.users import Email, User
 from runtime.chat import Chat
 from runtime.clock import now
 from runtime.driver import RunDriver
@@ -82,12 +82,13 @@ async def create_user(
     """Make a person; their client id and secret, which nobody can read back later.
 
     Raises:
+        CannotStart: it is no email address.
         IdentifierTaken: somebody has the email address.
     """
     at = now()
     user = User(
         id=new("user"),
-        email=email,
+        email=_email(email),
         first_name=first_name,
         last_name=last_name,
         roles=tuple(roles),
@@ -99,6 +100,13 @@ async def create_user(
     async with Database(settings.database_url) as database, database.write() as session:
         await users.create(session, user, client_id=client_id, client_secret=client_secret)
     return client_id, client_secret
+
+
+def _email(value: str) -> str:
+    try:
+        return TypeAdapter[str](Email).validate_python(value)
+    except ValidationError:
+        raise CannotStart(f"{value} is no email address; write one such as ada@example.com.") from None
 
 
 def duration(option: str, value: str) -> timedelta:

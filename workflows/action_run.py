@@ -87,12 +87,12 @@ class ActionRun:
     @workflow.signal
     async def decide(self, decision: Any = None, *more: Any) -> None:
         """A person's word: `{"by": "<email>", "status": "APPROVE" or "DECLINE", "description": "<why>"}`."""
-        await self._hear("decide", [decision, *more] if more else decision)
+        await self._hear("decide", _said(decision, *more))
 
     @workflow.signal
     async def cancel(self, request: Any = None, *more: Any) -> None:
         """Stop the run: `{"by": "<email>", "reason": "<why>"}`, both optional."""
-        await self._hear("cancel", [request, *more] if more else request)
+        await self._hear("cancel", _said(request, *more))
 
     async def _drive(self, start: ActionRunInput) -> RunStatus:
         if not start.waits_for_approval:
@@ -257,6 +257,16 @@ class ActionRun:
         except TimeoutError:
             return True
         return False
+
+
+def _said(first: Any, *more: Any) -> Any:
+    """What a signal came with, if that is one object or nothing; else a text that says what, which no rule understands.
+
+    Bytes, messages and numbers that JSON has not could not be handed to an activity: the workflow would fail for ever.
+    """
+    if more:
+        return f"{1 + len(more)} inputs"
+    return first if first is None or isinstance(first, dict) else f"a {type(first).__name__}"
 
 
 def _forsake(invocation: workflow.ActivityHandle[Progress]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
@@ -346,6 +347,9 @@ async def test_a_refused_signal_leaves_a_line_in_the_log_and_breaks_nothing(prod
         (1, "decide"),
         (None, "decide"),
         ([[{"by": "m@example.com"}]], "decide"),
+        (b"\xff", "decide"),
+        (WorkflowExecution(workflow_id=run), "decide"),
+        (float("nan"), "decide"),
     ]
     for number, (said, word) in enumerate(refusals, start=1):
         await _signal(product, run, "decide", said)
@@ -384,6 +388,18 @@ async def test_a_malformed_signal_does_not_break_the_run(product: Product, name:
     await _signal(product, run, "decide", {"by": "ada@example.com", "status": "APPROVE"})
     assert (await product.until(run, within=8))["status"] == "SUCCESS"
     assert len(product.backend.calls) == 1
+
+
+async def test_a_cancel_that_says_something_else_than_an_object_cancels_nothing(product: Product) -> None:
+    await _release(product)
+    run = (await product.start())["id"]
+    for number, said in enumerate(([], 0, "", False, float("nan"), b"\xff", [{"reason": "mine"}]), start=1):
+        await _signal(product, run, "cancel", said)
+        line = (await _log_grows(product, run, number))[-1]
+        assert line.startswith("The signal cancel was not understood"), said
+    assert (await product.get(run))["status"] == "WAITING_FOR_APPROVAL"
+    await _signal(product, run, "cancel", None)
+    assert (await product.until(run))["status"] == "FAILURE"
 
 
 async def test_an_operator_cancels_by_signal_or_by_temporal(product: Product, held: asyncio.Event) -> None:

@@ -81,6 +81,20 @@ def test_a_broken_file_in_the_data_directory_is_told(tmp_path: Path, name: str) 
     assert {"secret.key": str(tmp_path / name), "temporal.db": "Temporal", "interlock.db": "database"}[name] in said
 
 
+def test_an_environment_file_that_cannot_be_replaced_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "dev.env"
+    file.mkdir()
+    assert dev(tmp_path).startswith(f"{file} cannot be replaced (Is a directory); remove it, or choose another")
+
+
+@pytest.mark.parametrize("email", ["ada", "a/da@example.com"])
+def test_a_person_without_an_email_address_is_not_made(tmp_path: Path, email: str) -> None:
+    (tmp_path / "secret.key").write_text("k" * 64)
+    said = refused("users", "create", email, "--data-dir", str(tmp_path))
+    assert said == f"{email} is no email address; write one such as ada@example.com."
+    assert not (tmp_path / "interlock.db").exists(), "nothing is asked of a database"
+
+
 def test_a_wrong_setting_is_told_by_its_variable(tmp_path: Path) -> None:
     assert dev(tmp_path, INTERLOCK_JQ_PROCESSES="many").startswith("INTERLOCK_JQ_PROCESSES is wrong: it ")
 
