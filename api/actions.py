@@ -117,7 +117,12 @@ async def list_actions(
         if entity is not None:
             found = await offered(services, session, found, filters.blueprints[0], entity, caller, at=now)
         paused = await actions.paused(session, *found)
-    return {"ok": True, "actions": [action.echo(paused.get(action.id)) for action in found]}
+    return {"ok": True, "actions": [_titled(action.echo(paused.get(action.id))) for action in found]}
+
+
+def _titled(document: Document) -> Document:
+    """The action with a title. One without would cost clients that name actions, such as MCP servers, the whole list."""
+    return document if isinstance(document.get("title"), str) else {**document, "title": document["identifier"]}
 
 
 @router.get("/v1/actions/{action_id}", responses=responses(NotFound))

@@ -1,10 +1,13 @@
-"""The organization and its secrets."""
+"""The organization and its secrets.
+
+They are written at the moment their turn came, not when it was asked: the times of what is recorded go forward.
+"""
 
 from fastapi import APIRouter
 
 from api.auth import AdminCaller, AuthenticatedRoute, Caller
 from api.errors import responses
-from api.services import ApiServices, Now, Services
+from api.services import ApiServices, Services
 from domain.documents import Document
 from domain.errors import Forbidden, IdentifierTaken, NotFound
 from domain.organization import Described, OrganizationPatch
@@ -39,13 +42,13 @@ async def patch_organization(body: OrganizationPatch, caller: AdminCaller, servi
 
 
 @router.post("/v1/organization/secrets", responses=responses(Forbidden, IdentifierTaken))
-async def create_secret(body: NewSecret, caller: AdminCaller, services: Services, now: Now) -> Document:
+async def create_secret(body: NewSecret, caller: AdminCaller, services: Services) -> Document:
     """Keep a secret for templates, `{{ .secrets.NAME }}`. Its value is never told again."""
-    secret = Secret(secret_name=body.secret_name, description=body.description, created_at=now, updated_at=now)
+    encrypted = services.vault.encrypt(body.secret_value)
     async with services.database.write() as session:
-        await secrets.create(
-            session, secret, services.vault.encrypt(body.secret_value), by=caller.id, origin=Source.API
-        )
+        at = services.now()
+        secret = Secret(secret_name=body.secret_name, description=body.description, created_at=at, updated_at=at)
+        await secrets.create(session, secret, encrypted, by=caller.id, origin=Source.API)
     return {"ok": True, "secret": secret.model_dump(mode="json")}
 
 
@@ -66,23 +69,24 @@ async def get_secret(name: str, caller: Caller, services: Services) -> Document:
 
 
 @router.patch("/v1/organization/secrets/{name}", responses=responses(Forbidden, NotFound))
-async def patch_secret(name: str, patch: SecretPatch, caller: AdminCaller, services: Services, now: Now) -> Document:
+async def patch_secret(name: str, patch: SecretPatch, caller: AdminCaller, services: Services) -> Document:
     """Change the value or the description."""
     encrypted = services.vault.encrypt(patch.secret_value) if patch.secret_value is not None else None
     async with services.database.write() as session:
         secret = await secrets.get(session, name, to_change=True)
         said = {"description": patch.description} if "description" in patch.model_fields_set else {}
         if encrypted is not None or secret.model_copy(update=said) != secret:
-            secret = secret.model_copy(update={**said, "updated_at": now})
+            secret = secret.model_copy(update={**said, "updated_at": services.now()})
             await secrets.replace(session, secret, encrypted, by=caller.id, origin=Source.API)
     return {"ok": True, "secret": secret.model_dump(mode="json")}
 
 
 @router.delete("/v1/organization/secrets/{name}", responses=responses(Forbidden, NotFound))
-async def delete_secret(name: str, caller: AdminCaller, services: Services, now: Now) -> Document:
+async def delete_secret(name: str, caller: AdminCaller, services: Services) -> Document:
     """Forget the secret. Templates that name it see null from now on."""
     async with services.database.write() as session:
-        await secrets.remove(session, name, by=caller.id, at=now, origin=Source.API)
+        await secrets.get(session, name, to_change=True)  # whoever writes it now is earlier
+        await secrets.remove(session, name, by=caller.id, at=services.now(), origin=Source.API)
     return {"ok": True}
 
 

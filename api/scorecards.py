@@ -140,8 +140,10 @@ async def _written(
 
     async def locked(session: AsyncSession) -> _Result:
         of = await blueprints.get(session, blueprint, to_change=True)
-        if blueprint in NAMES | MIRRORED:
+        if blueprint in NAMES:
             raise InvalidRequest(f"blueprint: {blueprint} shows what scorecards say, and has none itself")
+        if blueprint in MIRRORED:
+            raise InvalidRequest(f"blueprint: {blueprint} has no scorecards: people and teams are not evaluated")
         at = services.now()
         writer = Writer(Author(caller.id, at, ""), Source.API)
         return await work(session, of, writer, completing_written(services))

@@ -12,10 +12,10 @@ from jsonschema_rs import Draft7Validator
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue
 
 from domain.computed_properties import Aggregation, Calculation, Mirror
-from domain.documents import Document
+from domain.documents import Document, canonical
 from domain.errors import InvalidRequest
 from domain.identifiers import Identifier
-from domain.input_schemas import is_url, validator
+from domain.input_schemas import goes_back, is_url, validator
 from domain.property_schemas import Key, Keyed, Open, Property, Title, sized
 from domain.shapes import MAX_PROBLEMS, Verbatim, json_path, refuse_deep, shortened
 from domain.timers import Lifecycle
@@ -171,6 +171,11 @@ class Definition(Verbatim):
         return found
 
     @cached_property
+    def derived(self) -> frozenset[str]:
+        """The keys of mirrors, calculations and aggregations: properties that nobody writes."""
+        return frozenset({**self.mirror_properties, **self.calculation_properties, **self.aggregation_properties})
+
+    @cached_property
     def timers(self) -> dict[str, Lifecycle]:
         """The properties that are timers, and what happens to each besides that it expires."""
         return {key: each.interlock or Lifecycle() for key, each in self.properties.items() if each.is_timer}
@@ -198,6 +203,11 @@ class Definition(Verbatim):
             ValueError: it is no schema, though it was stored as one.
         """
         return validator(self.entity_schema)
+
+    @cached_property
+    def goes_back(self) -> bool:
+        """Whether the properties have patterns that depend on how long texts are: see `input_schemas.validator`."""
+        return goes_back(canonical(self.entity_schema))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, StrictStr, ValidationErro
 
 from domain.blueprints import Definition
 from domain.documents import Document, same
-from domain.entity_schemas import defaults, problems
+from domain.entity_schemas import defaults, own, problems
 from domain.errors import (
     BlueprintSchemaMismatch,
     InvalidRequest,
@@ -22,7 +22,7 @@ from domain.errors import (
 )
 from domain.identifiers import Identifier
 from domain.models import Kept
-from domain.times import EPOCH, Instant, iso
+from domain.times import EPOCH, Instant, iso, not_before
 
 RELATED_AT_MOST = 5_000
 """How many entities one relation may name."""
@@ -202,7 +202,7 @@ def created(kind: Kind, request: EntityRequest, *, generated: str, author: Autho
                 "icon": request.icon,
                 "blueprint": kind.identifier,
                 "team": _team(kind, request),
-                "properties": {**defaults(kind.definition), **request.properties},
+                "properties": {**defaults(kind.definition), **own(kind.definition, request.properties)},
                 "relations": _relations(kind, request),
                 "created_at": author.at,
                 "created_by": author.id,
@@ -225,16 +225,16 @@ def changed(kind: Kind, before: Entity, request: EntityRequest, *, how: Writing,
     sent = request.model_fields_set
     identifier = request.named or before.identifier
     title = before.title if keeps and "title" not in sent else request.title
-    relations = _relations(kind, request)
+    properties, relations = own(kind.definition, request.properties), _relations(kind, request)
     after = before.model_copy(
         update={
             "identifier": identifier,
             "title": title if title is not None else identifier,
             "icon": before.icon if keeps and "icon" not in sent else request.icon,
             "team": before.team if keeps and "team" not in sent else _team(kind, request),
-            "properties": {**before.properties, **request.properties} if keeps else request.properties,
+            "properties": {**before.properties, **properties} if keeps else properties,
             "relations": {**before.relations, **relations} if keeps else relations,
-            "updated_at": author.at,
+            "updated_at": not_before(author.at, before.updated_at),
             "updated_by": author.id,
             "datasource": author.datasource,
         }

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from domain import input_schemas
 from domain.blueprints import Definition
 from domain.documents import Document
+from domain.input_schemas import validator
 from domain.shapes import MAX_PROBLEMS
 
 
@@ -19,7 +20,8 @@ def problems(definition: Definition, properties: Mapping[str, JsonValue]) -> lis
     """
     sent: Document = {key: value for key in definition.properties if (value := properties.get(key)) is not None}
     try:
-        if definition.entity_validator.is_valid(sent):
+        check = validator(definition.entity_schema, sent) if definition.goes_back else definition.entity_validator
+        if check.is_valid(sent):
             return []
     except (ValueError, RecursionError):
         return ["/properties cannot be validated"]
@@ -30,3 +32,10 @@ def problems(definition: Definition, properties: Mapping[str, JsonValue]) -> lis
 def defaults(definition: Definition) -> Document:
     """The properties of an entity that is created without any, in the order of the blueprint."""
     return copy.deepcopy(definition.defaults) if definition.defaults else {}
+
+
+def own(definition: Definition, properties: Document) -> Document:
+    """Those that entities are written with: who writes back what they have read writes nothing that is derived."""
+    if definition.derived.isdisjoint(properties):
+        return properties
+    return {key: value for key, value in properties.items() if key not in definition.derived}

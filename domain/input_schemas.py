@@ -1,6 +1,6 @@
 """Inputs as JSON Schema draft-07: what of a definition is schema, and what is wrong with a value.
 
-The engine is Rust: patterns either run in linear time or within a backtracking limit, and nothing is fetched.
+The engine is Rust: patterns either run in linear time or within a number of steps back, and nothing is fetched.
 `$ref` is refused: two references a level make work that doubles with each level of the schema, or of the value.
 """
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import regex
 import yaml
-from jsonschema_rs import Draft7Validator, FancyRegexOptions, ValidationError, ValidationErrorKind
+from jsonschema_rs import Draft7Validator, FancyRegexOptions, RegexOptions, ValidationError, ValidationErrorKind
 from pydantic import JsonValue
 from pydantic_core import from_json
 
@@ -31,6 +31,9 @@ _LABELED_URL: Document = {
 _LARGE = 1000
 _CACHED_CHARACTERS = 64 * 1024
 _LISTED = 10
+_STEPS_BACK = 100_000
+_CHARACTERS_LOOKED_AT = 100_000_000
+"""How many a pattern may look at that goes back: some tenths of a second."""
 _NAMES_A_HOST = ("http", "https", "ws", "wss", "ftp")
 _COMMON_URL = regex.compile(r"https?://[A-Za-z0-9.-]+(?:/[A-Za-z0-9._~:/?#@!$&'()*+,;=%-]*)?")
 """What most URLs look like; there is nothing about them to find out."""
@@ -83,7 +86,7 @@ def problems(derived: Document | str, value: JsonValue, *, at: str, secret: bool
     The schema may be given as the canonical text of it, by whoever asks often.
     """
     try:
-        check = validator(derived)
+        check = validator(derived, value)
         if check.is_valid(value):
             return
         found = _first(check, value) if _is_large(value) else check.iter_errors(value)
@@ -95,17 +98,45 @@ def problems(derived: Document | str, value: JsonValue, *, at: str, secret: bool
         yield from (f"{at}{shortened(pointer)}{text}" for text in _texts(error.kind, secret))
 
 
-def validator(derived: Document | str) -> Draft7Validator:
-    """The compiled schema, of a document or its canonical text. Small ones are kept, so that a form is compiled once.
+def validator(derived: Document | str, value: JsonValue = None) -> Draft7Validator:
+    """The compiled schema, of a document or its canonical text, for such values; small ones are kept.
+
+    Patterns that look around or refer back may go back and try again, each time over all of a text. So the longer the
+    longest text of the value is, the less often they may: all of it takes a moment, and nobody else runs meanwhile.
 
     Raises:
         ValidationError: it is no schema.
     """
     text = derived if isinstance(derived, str) else canonical(derived)
-    return _kept(text) if len(text) <= _CACHED_CHARACTERS else _compiled(text)
+    steps = _steps_back(value) if value is not None and goes_back(text) else _STEPS_BACK
+    return _kept(text, steps) if len(text) <= _CACHED_CHARACTERS else _compiled(text, steps)
 
 
-def _compiled(text: str) -> Draft7Validator:
+@lru_cache(maxsize=512)
+def goes_back(text: str) -> bool:
+    """Whether the schema, a canonical text, has patterns that cannot be matched in linear time, or is none."""
+    try:
+        Draft7Validator(from_json(text), offline=True, pattern_options=RegexOptions())
+    except ValidationError:
+        return True
+    return False
+
+
+def _steps_back(value: JsonValue) -> int:
+    """How many steps back a pattern may take; one of few numbers, each of which is compiled."""
+    longest, rest = 0, [value]
+    while rest:
+        match rest.pop():
+            case str() as text:
+                longest = max(longest, len(text))
+            case list() as items:
+                rest += items
+            case dict() as members:
+                rest += (*members, *members.values())
+    return min(_STEPS_BACK, _CHARACTERS_LOOKED_AT >> longest.bit_length())
+
+
+def _compiled(text: str, steps_back: int) -> Draft7Validator:
     return Draft7Validator(
         from_json(text),
         formats={"url": is_url, "yaml": is_yaml},
@@ -113,7 +144,7 @@ def _compiled(text: str) -> Draft7Validator:
         offline=True,
         # Without a mask every error would carry the value, secret or huge, in its text.
         mask="the value",
-        pattern_options=FancyRegexOptions(backtrack_limit=100_000),
+        pattern_options=FancyRegexOptions(backtrack_limit=steps_back),
     )
 
 

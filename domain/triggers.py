@@ -3,7 +3,7 @@
 from typing import Annotated, Literal, TypeAlias
 
 import regex
-from pydantic import AfterValidator, Field, JsonValue, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
 from domain import cron
 from domain.documents import Document
@@ -23,11 +23,17 @@ ButtonText = Annotated[str, AfterValidator(_as_button_text)]
 
 
 class SearchCondition(Closed):
-    """Which entities the action is offered for. Without rules: for all."""
+    """Which entities the action is offered for. Without rules: for all, whichever the combinator."""
 
     type: Literal["SEARCH"]
     combinator: Literal["and", "or"]
     rules: list[Document]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_rules(cls, data: JsonValue) -> JsonValue:
+        # Terraform's provider drops empty lists: `"rules": []` arrives as no key at all. Null is no list, though.
+        return {**data, "rules": []} if isinstance(data, dict) and "rules" not in data else data
 
     def query(self) -> Query:
         """The rules, read.

@@ -82,6 +82,12 @@ def signing_token(token: SecretStr) -> SecretStr:
     return token
 
 
+def _spelled_out(value: object) -> object:
+    if isinstance(value, str) and not value.strip().upper().startswith("P"):
+        raise ValueError("must be in ISO 8601, such as P90D: a number alone could mean seconds or days")
+    return value
+
+
 def web_address(url: str) -> str:
     """The address without slashes at the end."""
     if not url.startswith(("http://", "https://")):
@@ -96,8 +102,8 @@ Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0)
 """ISO 8601 (`PT30S`) or seconds in the environment."""
 Patience = Annotated[Duration, Field(ge=timedelta(seconds=10), le=timedelta(hours=1))]
 """How long something is looked for elsewhere that somebody waits for."""
-Retention = Annotated[Duration, Field(le=timedelta(days=36500))]
-"""A duration of at most a hundred years, which every calendar can go back."""
+Retention = Annotated[Duration, Field(le=timedelta(days=36500)), BeforeValidator(_spelled_out)]
+"""ISO 8601, at most a hundred years, which every calendar can go back. What is older gets deleted."""
 WebAddress = Annotated[str, AfterValidator(web_address)]
 """Without a slash at the end."""
 HeaderName = Annotated[str, AfterValidator(header_name)]

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replaced
-from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, update
@@ -19,6 +18,7 @@ from domain.documents import Document
 from domain.entities import Author, Entity, Kind, Target, targets, without
 from domain.errors import NotFound
 from domain.identifiers import successive
+from domain.times import not_before
 from domain.users import Caller
 from store import changes, entity_values, pending_changes, timer_rows
 from store.catalog_tables import EntityRelationRow, EntityRow
@@ -327,7 +327,7 @@ def _change(
 ) -> Change:
     """The change of an entity, which as the API tells it is `document` now."""
     known = after or before
-    at: datetime = writer.author.at
+    at = not_before(writer.author.at, before.updated_at) if before else writer.author.at
     return Change(
         id=successive("event", at),
         resource_type="entity",

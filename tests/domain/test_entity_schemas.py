@@ -165,6 +165,37 @@ def test_a_pattern_cannot_hang(pattern: str) -> None:
     assert time.monotonic() - started < 2
 
 
+TOO_MANY = ["/properties/x cannot be matched against its pattern: that takes too many steps"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "said"),
+    [
+        (r"(?=(a+))\1b", "a" * 500, ['/properties/x must match pattern "(?=(a+))\\1b"']),
+        # Each step back looks at all of the text: within as many of them as short texts have, it takes seconds.
+        (r"(?=(a+))\1b", "a" * 40_000, TOO_MANY),
+        (r"(?=(a+))\1b", ["a" * 40_000], None),
+        ("^(?:(?!foo).)*$", "a" * 4_000, []),
+        ("^(?:(?!foo).)*$", "a" * 4_000 + "foo", ['/properties/x must match pattern "^(?:(?!foo).)*$"']),
+        ("^a*$", "a" * 500_000, []),
+    ],
+)
+def test_the_longer_a_text_is_the_less_a_pattern_may_go_back(
+    pattern: str, text: JsonValue, said: list[str] | None
+) -> None:
+    declared: Document = {"type": "string", "pattern": pattern}
+    if said is None:  # what is in an array counts, too
+        declared, said = {"type": "array", "items": declared}, [TOO_MANY[0].replace("/x ", "/x/0 ")]
+    assert problems(definition({"x": declared}), {"x": text}) == said
+
+
+def test_a_long_text_leaves_patterns_of_short_ones_what_they_need() -> None:
+    name = {"type": "string", "pattern": r"^(?!-)(?!.*--)[a-z-]{1,63}(?<!-)$"}
+    kind = definition({"name": name, "readme": {"type": "string", "format": "markdown"}})
+    assert problems(kind, {"name": "a-b" * 20, "readme": "x" * 900_000}) == []
+    assert problems(kind, {"name": "a--b", "readme": "x" * 900_000}) != []
+
+
 def test_half_a_million_wrong_items_are_refused_at_once() -> None:
     kind = definition({"x": {"type": "array", "items": {"type": "string"}}})
     started = time.monotonic()

@@ -69,6 +69,7 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
         ("INTERLOCK_JQ_TIME_LIMIT", "-1"),
         ("INTERLOCK_AUDIT_RETENTION", "wrong-value"),
         ("INTERLOCK_AUDIT_RETENTION", "P0D"),
+        ("INTERLOCK_AUDIT_RETENTION", "90"),
         ("INTERLOCK_AUDIT_RETENTION", "P40000D"),
         ("INTERLOCK_LOG_LEVEL", "wrong-value"),
         ("INTERLOCK_PUBLIC_URL", "wrong-value"),
