@@ -416,13 +416,13 @@ async def test_the_commands_of_the_readme_do_what_it_says(tmp_path: Path) -> Non
 async def started(dev: Process, port: int) -> int:
     """Start it; the id of its process, once it answers."""
     dev.start()
+    async with httpx.AsyncClient() as http:
 
-    async def ready() -> int | None:
-        async with httpx.AsyncClient() as http:
+        async def ready() -> int | None:
             answer = await http.get(f"http://127.0.0.1:{port}/readyz")
-        return answer.status_code if answer.status_code == HTTPStatus.OK else None
+            return answer.status_code if answer.status_code == HTTPStatus.OK else None
 
-    await eventually("interlock dev answers", ready, within=90)
+        await eventually("interlock dev answers", ready, within=90)
     assert dev._child is not None
     return dev._child.pid
 

@@ -35,10 +35,12 @@ class Contract:
             return None
         return f"{method} {template} answered {status} and declares {sorted(operation['responses'])}"
 
+    @functools.cached_property
+    def _patterns(self) -> dict[str, regex.Pattern[str]]:
+        return {template: regex.compile(regex.sub(r"\{[^}]+\}", "[^/]+", template)) for template in self.paths}
+
     def _template(self, path: str) -> str | None:
-        fitting = [
-            template for template in self.paths if regex.fullmatch(regex.sub(r"\{[^}]+\}", "[^/]+", template), path)
-        ]
+        fitting = [template for template, pattern in self._patterns.items() if pattern.fullmatch(path)]
         return min(fitting, key=lambda template: template.count("{"), default=None)
 
 

@@ -1,11 +1,13 @@
 """What is published for a run, and what the execution agent makes of it."""
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,7 +63,15 @@ def resources(kafka: Remembering | None, streamer: Streamer | None = "KAFKA") ->
     async def said() -> Streamer | None:
         return streamer
 
-    return backends.Resources(signing_secret=SECRET, organization="org_1", kafka=kafka, streamer=said, now=lambda: NOW)
+    return backends.Resources(
+        signing_secret=SECRET, organization="org_1", kafka=kafka, streamer=said, now=lambda: NOW, http=_transport()
+    )
+
+
+@functools.cache
+def _transport() -> httpx.AsyncBaseTransport:
+    """A way out that nobody takes; made once, as it takes longer than most tests."""
+    return backends.open_transport()
 
 
 DELIVERY = backends.Delivery(RUN, LEGACY, "vm_create_vm")

@@ -29,6 +29,8 @@ ANSWERED = ("IN_PROGRESS", "SUCCESS")
 APPROVED = ("WAITING_FOR_APPROVAL", "IN_PROGRESS", "SUCCESS")
 """The statuses of a run that was approved."""
 NOBODY: Mapping[str, int] = {}
+_LOOKS_EVERY = 0.3
+"""Seconds between two looks at all runs, which cost those who shall end them more than a moment."""
 
 
 @dataclass
@@ -146,7 +148,7 @@ class Observer:
         deadline = time.monotonic() + within
         while open_runs := {k: v for k, v in (await self.statuses()).items() if v not in TERMINAL}:
             assert time.monotonic() < deadline, f"not ended within {within:g} s: {open_runs}"
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(_LOOKS_EVERY)
 
     async def all_is_well(self, *, deaths: Mapping[str, int] = NOBODY, within: float = 90) -> None:
         """Every promise was kept, and nothing happened that was not promised.

@@ -5,6 +5,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 
 from cli.processes import credentials
+from runtime import keeper
 from runtime.embedded import DEV_SERVER_FLAGS, FILE_FLAGS, SEARCH_ATTRIBUTE_FLAGS
 from runtime.settings import Settings
 from store import migrate
@@ -59,8 +61,16 @@ def free_ports(number: int) -> list[int]:
     return found
 
 
+def dying_with_us() -> Callable[[], None] | None:
+    """What a child does before its command begins, so that it is killed when this process ends, however it ends.
+
+    For children that the main thread starts. None where the system has nothing of the kind.
+    """
+    return keeper._die_with_parent() if sys.platform == "linux" else None
+
+
 class Process:
-    """One child with its output in a file."""
+    """One child with its output in a file; it does not outlive whoever started it, even one that is killed."""
 
     def __init__(self, name: str, command: tuple[str, ...], environment: Mapping[str, str], output: Path) -> None:
         self.name = name
@@ -84,6 +94,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=dying_with_us(),
             )
 
     async def kill(self) -> None:
@@ -187,7 +198,8 @@ class Stack:
 
     async def answers(self, path: str = "/readyz") -> None:
         """Wait until the API says 200 there."""
-        async with httpx.AsyncClient() as http:
+        # To read all the certificates of the world, which nobody shows here, takes longer than to ask.
+        async with httpx.AsyncClient(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) as http:
 
             async def asked() -> bool | None:
                 return (await http.get(self.url + path)).status_code == 200 or None
