@@ -121,7 +121,7 @@ async def list_actions(
 
 
 def _titled(document: Document) -> Document:
-    """The action with a title. One without would cost clients that name actions, such as MCP servers, the whole list."""
+    """The action with a title: clients that name actions, such as MCP's, take nothing from a list with one without."""
     return document if isinstance(document.get("title"), str) else {**document, "title": document["identifier"]}
 
 

@@ -84,7 +84,7 @@ async def create_entity(
         )
         return found, done
 
-    found, done = await written(services, writer, write)
+    found, done = await written(services, writer, write, together=True)
     if options.validation_only or not done.is_new:
         response.status_code = 200
     if options.validation_only:
@@ -117,7 +117,7 @@ async def create_entities(
         )
 
     done: list[JsonValue] = []
-    for index, answer in zip(requests, await written(services, writer, write), strict=True):
+    for index, answer in zip(requests, await written(services, writer, write, together=True), strict=True):
         if isinstance(answer, InterlockError):
             failed[index] = answer
         else:
@@ -236,7 +236,7 @@ async def _changed(
         )
         return found, entity
 
-    found, entity = await written(services, writer, write)
+    found, entity = await written(services, writer, write, together=True)
     return {"ok": True, "entity": await _told(services, found, entity)}
 
 
@@ -270,12 +270,11 @@ async def _deleted(
 ) -> list[str]:
     async def write(session: AsyncSession, writer: CatalogWriter) -> list[str]:
         await blueprints.get(session, blueprint)
-        deleted = []
-        for identifier in dict.fromkeys(identifiers):
-            if absent_is_fine and not await entities.find(session, blueprint, identifier):
-                continue
-            await catalog.remove(session, blueprint, identifier, delete_dependents=delete_dependents, writer=writer)
-            deleted.append(identifier)
+        deleted = await catalog.remove_all(
+            session, blueprint, identifiers, delete_dependents=delete_dependents, writer=writer
+        )
+        if not deleted and not absent_is_fine:
+            raise NotFound("Entity", identifiers[0])
         return deleted
 
     return await written(services, writer, write)

@@ -12,12 +12,14 @@ from domain.approvals import ApprovalRules, RequiredApproval, within_ten_years
 from domain.backend_rules import BackendRules
 from domain.documents import Document
 from domain.encryption import Encryption
-from domain.errors import InvalidRequest
+from domain.errors import InvalidInputs, InvalidRequest
+from domain.form_values import entity_input
 from domain.identifiers import ActionId
 from domain.input_schemas import is_url
 from domain.inputs import UserInputs, refuse_faults
 from domain.models import Written
-from domain.shapes import Closed, Either, Verbatim, refuse_deep
+from domain.rules import DATASET, parsed
+from domain.shapes import MAX_PROBLEMS, Closed, Either, Verbatim, refuse_deep
 from domain.templating import Template
 from domain.times import Duration, iso
 from domain.triggers import (
@@ -99,6 +101,27 @@ def _as_webhook_url(value: str) -> str:
     return value
 
 
+def _refuse_unreadable_datasets(form: UserInputs) -> None:
+    """Nothing, if every dataset can be read, whatever jq makes of the values in it; else no run would be accepted.
+
+    That of `items` is kept whatever it is, as everything in there: to Terraform's provider it is any JSON.
+
+    Raises:
+        InvalidInputs: in the words in which a run would be refused.
+    """
+    faults: list[str] = []
+    for name, each in form.properties.items():
+        about = entity_input(each)
+        if about is None or about.dataset is None or about.path != "dataset":
+            continue
+        try:
+            parsed(about.dataset, dialect=DATASET)
+        except InvalidRequest as fault:
+            faults.append(f"properties.{name}.{about.path}.{fault}")
+    if faults:
+        raise InvalidInputs(*faults[:MAX_PROBLEMS])
+
+
 class ByEmail(Closed):
     """Approvers are told by email. Also what happens when nothing is said."""
 
@@ -144,6 +167,8 @@ class Definition(Verbatim):
         definition = cls.stored(document)
         if definition.user_inputs is not None:
             refuse_faults(definition.user_inputs)
+            if definition.enforces_datasets:
+                _refuse_unreadable_datasets(definition.user_inputs)
         if definition.condition is not None:
             try:
                 definition.condition.query()

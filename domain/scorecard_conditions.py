@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from pydantic import JsonValue
+from pydantic import JsonValue, model_validator
 
 from domain import rules
 from domain.candidates import Entity, Reference
@@ -43,6 +43,12 @@ class Conditions(Closed):
 
     combinator: Literal["and", "or"]
     conditions: list[JsonValue]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_conditions(cls, data: JsonValue) -> JsonValue:
+        # Terraform's provider drops empty lists: `"conditions": []` arrives as no key at all. Null is no list, though.
+        return {**data, "conditions": []} if isinstance(data, dict) and "conditions" not in data else data
 
 
 def read(query: Conditions, path: Path) -> Query:

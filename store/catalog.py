@@ -6,9 +6,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.blueprints import Blueprint
 from domain.entities import Entity, EntityRequest, Kind, Writing, changed
-from domain.errors import HasDependents, IdentifierTaken, InterlockError, Unavailable
+from domain.errors import HasDependents, IdentifierTaken, InterlockError, NotFound, Unavailable
 from domain.people_entities import MEMBERSHIP
-from store import blueprint_permissions, blueprints, entities, people_entities, scorecards
+from store import blueprint_permissions, blueprints, entities, people_entities, people_lock, scorecards
 from store.derived import Completing
 from store.entities import Stored, Writer
 from store.entity_batches import Batch, Put, PutOptions, resolved
@@ -92,6 +92,7 @@ async def change(
         store.database.Raced: the transaction has to be done again.
     """
     kind = Kind(blueprint.identifier, blueprint.definition)
+    await people_lock.take_for(session, kind.identifier)
     before = await entities.get(session, kind.identifier, identifier, to_change=True)
     request = await resolved(session, blueprint, request, writer, complete)
     entity = changed(kind, before.entity, request, how=how, author=writer.author)
@@ -121,29 +122,56 @@ async def remove(
         Forbidden: the writer may not delete one of them. Nothing is deleted then.
         HasDependents: somebody must relate to it. Nothing is deleted then.
     """
-    doomed: dict[str, Stored] = {}
-    waiting = [await entities.get(session, blueprint, identifier, to_change=True)]
+    if not await remove_all(session, blueprint, [identifier], delete_dependents=delete_dependents, writer=writer):
+        raise NotFound("Entity", identifier)
+
+
+async def remove_all(
+    session: AsyncSession, blueprint: str, identifiers: Sequence[str], *, delete_dependents: bool, writer: Writer
+) -> list[str]:
+    """The same for several entities of a blueprint, whatever their order: those of them that there were.
+
+    Who must relate to one of them is no obstacle when it is among them. Who relates goes before what it relates to, so
+    that its change record still has the relation; only of those that relate to each other one goes first.
+
+    Raises:
+        Forbidden: the writer may not delete one of them. Nothing is deleted then.
+        HasDependents: somebody else must relate to one of them. Nothing is deleted then.
+    """
+    names = dict.fromkeys(identifiers)
+    await people_lock.take_for(session, blueprint)
+    # Found in one order for everybody, so that nobody waits in a circle; the last to wait here is looked at first.
+    found = {name: await entities.find(session, blueprint, name, to_change=True) for name in sorted(names)}
+    waiting = [(stored, False) for name in reversed(names) if (stored := found[name])]
     kinds: dict[str, Blueprint] = {}
+    met: set[str] = set()
+    doomed: list[Stored] = []
     while waiting:
-        stored = waiting.pop()
-        if stored.id in doomed:
+        stored, is_next = waiting.pop()
+        if is_next:  # whoever relates to it is before it
+            doomed.append(stored)
             continue
-        doomed[stored.id] = stored
-        name = stored.entity.blueprint
-        kinds[name] = kinds.get(name) or await blueprints.get(session, name)
-        await blueprint_permissions.require(session, kinds[name].definition, writer, stored.entity, None)
+        if stored.id in met:
+            continue
+        met.add(stored.id)
+        waiting.append((stored, True))
+        this, of = stored.entity.identifier, stored.entity.blueprint
+        kinds[of] = kinds.get(of) or await blueprints.get(session, of)
+        await blueprint_permissions.require(session, kinds[of].definition, writer, stored.entity, None)
         for referrer, relation in await entities.referrers(session, stored.entity):
-            if (referrer.entity.blueprint, relation) == MEMBERSHIP:  # a team that goes takes nobody with it
+            name, kind = referrer.entity.identifier, referrer.entity.blueprint
+            if (kind, relation) == MEMBERSHIP:  # a team that goes takes nobody with it
                 continue
-            if delete_dependents:
-                waiting.append(referrer)
-            elif (await blueprints.get(session, referrer.entity.blueprint)).definition.relations[relation].required:
-                dependent = f"{referrer.entity.blueprint} {referrer.entity.identifier!r}"
-                raise HasDependents(f"{dependent} must relate to {blueprint} {identifier!r} (relations.{relation})")
-    for stored in reversed(doomed.values()):
-        found = await entities.find(session, stored.entity.blueprint, stored.entity.identifier)
-        if found:
-            await take_out(session, found, writer=writer)
+            if delete_dependents or (kind == blueprint and name in names):
+                waiting.append((referrer, False))
+            elif (await blueprints.get(session, kind)).definition.relations[relation].required:
+                raise HasDependents(f"{kind} {name!r} must relate to {of} {this!r} (relations.{relation})")
+    for stored in doomed:
+        there = await entities.find(session, stored.entity.blueprint, stored.entity.identifier)
+        if there:
+            await take_out(session, there, writer=writer)
+    gone = {stored.entity.identifier for stored in doomed if stored.entity.blueprint == blueprint}
+    return [name for name in names if name in gone]
 
 
 async def take_out(session: AsyncSession, stored: Stored, *, writer: Writer) -> None:

@@ -11,9 +11,10 @@ from domain.entities import Entity, EntityRequest, Kind, Target, Writing, bare, 
 from domain.errors import IdentifierTaken, InterlockError, NotFound
 from domain.people_entities import MIRRORED
 from domain.users import Caller
-from store import blueprint_permissions, blueprints, entities, people_entities, references, scorecards
+from store import blueprint_permissions, blueprints, entities, people_entities, people_lock, references, scorecards
 from store.derived import Completing
 from store.entities import EntityRows, Stored, Writer
+from store.sqlite_writing import own
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Put(NamedTuple):
 
     entity: Entity
     is_new: bool
+    is_changed: bool
+    """Whether it says something else than before; it does when it is new."""
 
 
 class Batch:
@@ -56,7 +59,17 @@ class Batch:
         self._names: set[str] = set()
 
     async def look_up(self, requests: Sequence[EntityRequest]) -> None:
-        """Read what these requests are about."""
+        """Read what these requests are about.
+
+        Raises:
+            store.sqlite_writing.WithOthers: see there; said before there is much to be done again.
+        """
+        if await scorecards.defined(self._session, self._kind.identifier):
+            own()  # what is derived for them is read besides
+        await people_lock.take_for(self._session, self._kind.identifier)
+        if self._may_invite:
+            named = (target for request in requests for target in named_targets(self._kind, request))
+            await people_lock.take_to_invite(self._session, named)
         names = {request.identifier for request in requests if isinstance(request.identifier, str)}
         found = await entities.find_all(self._session, self._kind.identifier, names)
         self._found = dict.fromkeys(names) | {stored.entity.identifier: stored for stored in found}
@@ -85,7 +98,7 @@ class Batch:
         await blueprint_permissions.require(self._session, self._kind.definition, self._writer, was, entity)
         if entity is not was:
             await self._add(before, entity)
-        return Put(self._found_as(entity), before is None)
+        return Put(self._found_as(entity), before is None, entity is not was)
 
     async def ready(self, entity: Entity) -> None:
         """Create what the entity relates to and does not exist.
@@ -128,6 +141,7 @@ class Batch:
     async def _keep_people(self, before: Stored | None, entity: Entity, absent: Sequence[Target]) -> None:
         """One that may yet be refused when people or teams it relates to have been made: then nobody is made."""
         await self.write()
+        await people_lock.take(self._session)  # not in the savepoint, with which it would go
         exists, found = dict(self._exists), dict(self._found)
         try:
             async with self._session.begin_nested():
@@ -138,6 +152,13 @@ class Batch:
             self._exists, self._found = exists, found
             self._new_rows()
             raise
+
+    @property
+    def _may_invite(self) -> bool:
+        """Whether people and teams that relations name may be created."""
+        if not self._options.create_missing_related_entities or self._options.validation_only or self._writer.webhook:
+            return False
+        return self._writer.caller is None or self._writer.caller.administers
 
     async def _create_bare(self, absent: Sequence[Target]) -> None:
         for blueprint, other in await self._bare(absent):

@@ -169,12 +169,10 @@ async def apply(
 async def _put(session: AsyncSession, write: Write, writer: Writer, complete: Completing, counts: Counts) -> None:
     blueprint = await blueprints.get(session, write.blueprint, to_use=True)
     request = parsed_request(write.request)
-    entity, is_new = await catalog.put(
-        session, blueprint, request, _UPSERT, generated=new("e"), writer=writer, complete=complete
-    )
-    if is_new:
+    put = await catalog.put(session, blueprint, request, _UPSERT, generated=new("e"), writer=writer, complete=complete)
+    if put.is_new:
         counts.created += 1
-    elif entity.updated_at == writer.author.at:
+    elif put.is_changed:
         counts.updated += 1
     else:
         counts.unchanged += 1

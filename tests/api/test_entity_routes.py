@@ -268,6 +268,30 @@ async def test_several_are_deleted_or_none(catalog: Product, by_post: bool) -> N
     assert granted(await catalog.api.get("/v1/blueprints/env/entities"), "entities") == []
 
 
+@pytest.mark.parametrize("by_post", [True, False])
+@pytest.mark.parametrize("names", [["root", "ch"], ["ch", "root"]])
+async def test_the_order_in_which_several_are_named_decides_nothing(
+    catalog: Product, names: list[str], by_post: bool
+) -> None:
+    relations = {"parent": {"target": "node", "required": True}}
+    node = {"identifier": "node", "title": "Node", "schema": {"properties": {}}, "relations": relations}
+    granted(await catalog.api.post("/v1/blueprints", json=node), "blueprint", status=201)
+    for name, parent in (("root", "root"), ("ch", "root"), ("tip", "ch")):
+        await created(catalog, {"identifier": name, "relations": {"parent": parent}}, "node")
+
+    async def delete(*these: str) -> Any:
+        method, path = ("POST", "bulk/entities/delete") if by_post else ("DELETE", "bulk/entities")
+        return await catalog.api.request(method, f"/v1/blueprints/node/{path}", json={"entities": list(these)})
+
+    refused(await delete(*names), 403, "has_dependents", "node 'tip' must relate to node 'ch' (relations.parent)")
+    assert [(await read(catalog, name, "node"))["identifier"] for name in names] == names, "all or none"
+    assert granted(await delete(*names, "tip"), "deletedEntities") == [*names, "tip"]
+    assert granted(await catalog.api.get("/v1/blueprints/node/entities"), "entities") == []
+    records = await audited(catalog, blueprint="node", action="DELETE")
+    assert sorted(record["context"]["entity"] for record in records) == ["ch", "root", "tip"]
+    refused(await catalog.api.delete("/v1/blueprints/node/entities/root"), 404, "not_found", "root")
+
+
 async def test_a_run_ties_what_it_writes_together(catalog: Product, held: asyncio.Event) -> None:
     await catalog.action()
     run = await catalog.start()

@@ -196,6 +196,20 @@ async def test_a_definition_can_leave_datasets_to_the_form(clusters: Product) ->
         refused(answer, 422, "invalid_request", words)
 
 
+async def test_a_dataset_that_no_run_could_read_is_refused_unless_it_is_left_to_the_form(clusters: Product) -> None:
+    inputs = {"v": entity_of("cluster", {"combinator": "or"})}
+    loose = {"form": {"enforceDataset": False}}
+    await clusters.action("loose", inputs=inputs, interlock=loose)
+    granted(await ask(clusters, {"v": "eu-1"}, "loose"), "run", status=202)
+    written = granted(await clusters.api.get("/v1/actions/loose"), "action")
+    for method, path, identifier in (("PUT", "/v1/actions/loose", "loose"), ("POST", "/v1/actions", "strict")):
+        document = {**written, "identifier": identifier, "interlock": {}}
+        answer = await clusters.api.request(method, path, json=document)
+        said = refused(answer, 422, "user_inputs_schema_invalid")
+        assert said == "properties.v.dataset.rules[0].rules: is required"
+    assert granted(await clusters.api.get("/v1/actions/loose"), "action") == written, "nothing is written"
+
+
 async def test_a_definition_can_refuse_what_its_form_does_not_have(clusters: Product) -> None:
     secret = {"password": {"type": "string", "encryption": "aes256-gcm"}, "x": {"type": "number", "maximum": 1}}
     for name in ("keep", "refuse"):

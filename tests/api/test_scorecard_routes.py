@@ -145,3 +145,16 @@ async def test_members_read_scorecards_and_change_none(product: Product, method:
     answer = await product.api.request(method, f"{PATH}{path}", headers=member, **body)
     refused(answer, 403, "missing_permissions", "m@x.io")
     assert granted(await product.api.get(PATH, headers=member), "scorecards") == [scorecard]
+
+
+@pytest.mark.parametrize(
+    ("blueprint", "why"),
+    [
+        ("_rule_result", "shows what scorecards say"),
+        ("_user", "people and teams are not evaluated"),
+        ("_team", "people and teams are not evaluated"),
+    ],
+)
+async def test_blueprints_that_have_no_scorecards_say_why(product: Product, blueprint: str, why: str) -> None:
+    answer = await product.api.post(f"/v1/blueprints/{blueprint}/scorecards", json=READINESS)
+    refused(answer, 422, "invalid_request", why)

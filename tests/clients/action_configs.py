@@ -157,6 +157,13 @@ TRIGGERS: dict[str, Json] = {
         ),
     ),
     **{
+        f"a-condition-without-rules-{combinator}": self_service(
+            condition=text({"type": "SEARCH", "combinator": combinator})
+        )
+        for combinator in ("and", "or")
+    },
+    "a-condition-with-an-empty-group": self_service(condition=_search({"combinator": "or", "rules": []})),
+    **{
         name.replace("_", "-"): automation(name, blueprint_identifier=BLUEPRINT)
         for name in ("entity_created_event", "entity_updated_event", "entity_deleted_event", "any_entity_change_event")
     },

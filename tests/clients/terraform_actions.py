@@ -200,6 +200,11 @@ def _method_read(found: Json, before: Json) -> Json:
     }
 
 
+def _without_empty_lists(condition: Json | None) -> Json | None:
+    """A condition by way of the provider's struct, which is the same for both triggers and drops lists of nothing."""
+    return condition and {key: value for key, value in condition.items() if value != []}
+
+
 def _trigger_written(plan: Json) -> Json:
     if (form := plan.get("self_service_trigger")) is not None:
         trigger = {
@@ -207,7 +212,7 @@ def _trigger_written(plan: Json) -> Json:
             "blueprintIdentifier": form.get("blueprint_identifier"),
             "operation": form["operation"],
             "userInputs": terraform_forms.written(form),
-            "condition": go.parsed(form.get("condition")),
+            "condition": _without_empty_lists(go.parsed(form.get("condition"))),
             **{key: form.get(name) for name, key in _BUTTONS.items()},
         }
         return {key: value for key, value in trigger.items() if value is not None}
@@ -230,7 +235,7 @@ def _trigger_read(found: Json, before: Json) -> Json:
                 "blueprint_identifier": found.get("blueprintIdentifier"),
                 "operation": found["operation"],
                 **terraform_forms.attributes(found["userInputs"], old),
-                "condition": go.encoded(found.get("condition")),
+                "condition": go.encoded(_without_empty_lists(found.get("condition"))),
                 **{name: found.get(key) for name, key in _BUTTONS.items()},
             }
         }

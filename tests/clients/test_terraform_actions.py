@@ -135,6 +135,21 @@ async def test_a_condition_comes_changes_and_goes(wire: Wire) -> None:
         await terraform.apply(_named("conditional", self_service(condition=condition)))
 
 
+async def test_a_condition_loses_its_empty_list_on_the_way_and_every_entity_meets_it(
+    wire: Wire, product: Product
+) -> None:
+    assert (await product.api.post(f"/v1/blueprints/{BLUEPRINT}/entities", json={"identifier": "data"})).is_success
+    for combinator in ("and", "or"):
+        written = text({"type": "SEARCH", "combinator": combinator, "rules": []})
+        config = _named(f"for-all-{combinator}", self_service(condition=written))
+        created = await Action().create(wire, Action().planned(config))
+        sent = wire.writes[-1][2]["trigger"]["condition"]
+        assert sent == {"type": "SEARCH", "combinator": combinator}
+        assert (await _echoed(wire, created))["trigger"]["condition"] == sent
+        run = {"properties": {}, "entity": "data"}
+        assert (await product.api.post(f"/v1/actions/{created}/runs", json=run)).status_code == 202
+
+
 async def test_a_condition_of_an_automation_comes_and_goes(wire: Wire) -> None:
     terraform = Terraform(wire, Action())
     event = {"entity_created_event": {"blueprint_identifier": BLUEPRINT}}

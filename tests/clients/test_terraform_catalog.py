@@ -188,6 +188,11 @@ SCORECARDS: dict[str, Json] = {
         "filter": {"combinator": "or", "conditions": [{"property": "on", "operator": "=", "value": True}]},
         "rules": [_rule("named", "Some", {"property": "text", "operator": "=", "value": "x"})],
     },
+    # The provider leaves out a list that is empty.
+    "no-conditions": {
+        "filter": {"combinator": "and"},
+        "rules": [{"identifier": "all", "title": "All", "level": "Gold", "query": {"combinator": "or"}}],
+    },
 }
 
 

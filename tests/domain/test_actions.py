@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from domain.actions import Action, Debounce, Definition, Limits, Throttle
 from domain.documents import Document
 from domain.errors import InterlockError, InvalidInputs, InvalidRequest
+from domain.shapes import MAX_PROBLEMS
 
 WEBHOOK: Document = {"type": "WEBHOOK", "url": "https://example.org"}
 PEM = "-----BEGIN PUBLIC KEY-----\nMIIB...\n-----END PUBLIC KEY-----"
@@ -604,3 +605,74 @@ def test_any_value_anywhere_is_accepted_or_refused(place: tuple[str, tuple[Any, 
     except InterlockError:
         return
     assert json.dumps(definition.document) == before
+
+
+NESTED: Document = {"combinator": "and", "rules": [{"combinator": "or"}]}
+CLUSTER: Document = {"type": "string", "format": "entity", "blueprint": "cluster"}
+CLUSTERS: Document = {"type": "array", "items": CLUSTER}
+
+
+def offering(dataset: Any, *, in_items: bool = False) -> Document:
+    """A form whose input `v` names entities, and offers these."""
+    each: Document = {**CLUSTER, "dataset": dataset}
+    return {"properties": {"v": {"type": "array", "items": each} if in_items else each}}
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize(
+    ("dataset", "said"),
+    [
+        (NESTED, "rules[0].rules: is required"),
+        ({"combinator": "or", "rules": [SEARCH["rules"][0], NESTED]}, "rules[1].rules[0].rules: is required"),
+        ({"combinator": "and", "rules": [{"rules": []}]}, "rules[0].combinator: is required"),
+        ({"combinator": "and", "rules": [{"property": "p", "value": JQ}]}, "rules[0].operator: is required"),
+        ({"combinator": "and", "rules": [{"property": "p", "operator": ">", "value": [1]}]}, "rules[0].value: "),
+    ],
+)
+def test_a_dataset_that_no_run_could_read_is_refused_when_it_is_written(
+    dataset: Document, said: str, many: bool
+) -> None:
+    form: Any = {"properties": {"v": {**(CLUSTERS if many else CLUSTER), "dataset": dataset}}}
+    with pytest.raises(InvalidInputs) as refusal:
+        Definition.parse(self_service(form))
+    assert str(refusal.value).startswith(f"properties.v.dataset.{said}")
+    left_to_the_form: Document = {"form": {"enforceDataset": False}}
+    Definition.parse(self_service(form) | {"interlock": left_to_the_form})
+    assert Definition.stored(self_service(form)), "what was accepted before can still be read"
+
+
+def test_every_dataset_that_cannot_be_read_is_named_and_not_very_many() -> None:
+    form: Any = {"properties": {f"v{number}": {**CLUSTER, "dataset": NESTED} for number in range(99)}}
+    with pytest.raises(InvalidInputs) as refusal:
+        Definition.parse(self_service(form))
+    assert refusal.value.problems[:2] == tuple(f"properties.v{n}.dataset.rules[0].rules: is required" for n in (0, 1))
+    assert len(refusal.value.problems) == MAX_PROBLEMS
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        offering({"combinator": "and", "rules": []}),
+        offering({"combinator": "and", "rules": [{"combinator": "or", "rules": []}]}),
+        offering({"combinator": "and", "rules": [{"property": "p", "operator": "=", "value": JQ}]}),
+        offering({"combinator": "and", "rules": [{"property": "p", "operator": "between", "value": JQ}]}),
+        offering({"combinator": "and", "rules": [{"property": "p", "operator": "containsAny", "value": JQ}]}),
+        offering({"combinator": "and", "rules": [{"blueprint": "b", "operator": "relatedTo", "value": JQ}]}),
+        offering({"any": [1]}, in_items=True),
+        offering(NESTED, in_items=True),
+        {"properties": {"v": {"type": "string", "dataset": NESTED}}},
+    ],
+    ids=[
+        "no rules",
+        "a group without rules",
+        "=",
+        "between",
+        "containsAny",
+        "relatedTo",
+        "items",
+        "their groups",
+        "no entities",
+    ],
+)
+def test_what_a_run_may_make_something_of_is_kept(form: Document) -> None:
+    assert json.dumps(Definition.parse(self_service(form)).document) == json.dumps(self_service(form))

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from domain import form_views, forms
+from domain.actions import Definition
 from domain.documents import Document
-from domain.errors import InvalidRequest
+from domain.errors import InvalidInputs, InvalidRequest
 from domain.form_values import MOST_NAMED, batches, ordered, user_of
 from domain.forms import Evaluated
 from domain.inputs import UserInputs
@@ -392,6 +393,32 @@ async def test_a_dataset_that_nobody_can_read_is_a_fault_where_it_is_enforced(ev
         found = await of(evaluate, form(properties))
         assert [fault.startswith(path) for fault in found.faults] == [True]
         assert (await of(evaluate, form(properties), enforced=False)).faults == ()
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"combinator": "or"},
+        {"combinator": "or", "rules": [{"combinator": "and"}]},
+        {"rules": []},
+        {"property": "p", "operator": "~"},
+        {"property": "p", "operator": "between", "value": {"from": jq("1")}},
+        {"property": "p", "operator": "isEmpty", "value": jq("1")},
+        {"property": "p", "operator": "=", "value": [jq("1")]},
+        {"property": jq("1"), "operator": "=", "value": 1},
+    ],
+)
+async def test_who_writes_a_dataset_that_nobody_can_read_is_told_what_every_run_would_be(
+    evaluate: Evaluator, rule: Document, many: bool
+) -> None:
+    entity: Document = {"type": "string", "format": "entity", "blueprint": "b"}
+    each: Document = {"type": "array", "items": entity} if many else entity
+    written = form({"x": {**each, "dataset": {"combinator": "and", "rules": [rule]}}})
+    trigger: Document = {"type": "self-service", "operation": "CREATE", "userInputs": written.document}
+    with pytest.raises(InvalidInputs) as refusal:
+        Definition.parse({"identifier": "a", "trigger": trigger, "invocationMethod": {"type": "KAFKA"}})
+    assert refusal.value.problems == (await of(evaluate, written)).faults != ()
 
 
 async def test_what_is_computed_where_nothing_can_be_is_a_fault(evaluate: Evaluator) -> None:

@@ -13,6 +13,7 @@ from domain.candidates import as_stored
 from domain.documents import Document
 from domain.entities import Author, Kind
 from domain.errors import InvalidRequest
+from domain.rule_values import Query
 from domain.scorecard_blueprints import SCORECARD_BLUEPRINTS, named, of_result
 from domain.scorecards import MAX_RULES, Scorecard, evaluated, parsed, parsed_all, revised
 
@@ -200,6 +201,38 @@ def test_conditions_mean_what_they_mean_in_a_search(
     document = scorecard(("Gold", condition))
     assert outcome(document, of)["level"] == "Gold"
     assert outcome(document, other)["level"] == "Basic"
+
+
+@pytest.mark.parametrize("combinator", ["and", "or"])
+@pytest.mark.parametrize("conditions", [{"conditions": []}, {}], ids=["an empty list", "no list"])
+def test_without_conditions_every_entity_passes_and_it_stays_as_it_was_written(
+    combinator: str, conditions: Document
+) -> None:
+    nothing = {"combinator": combinator, **conditions}
+    document = scorecard(("Gold", has("tier")), ("Silver",), filter=nothing)
+    document["rules"][1]["query"] = nothing  # type: ignore[index,call-overload]
+    sent = json.dumps(document)
+    of = kept(document)
+    assert json.dumps(of.echo()).startswith(sent[:-1]), "nothing is added, nothing moves"
+    assert of.definition.applies_to == Query(combinator, ())  # type: ignore[arg-type]
+    assert outcome(document, entity(tier=1))["level"] == "Gold"
+    assert [rule["status"] for rule in outcome(document, entity())["rules"]] == ["FAILURE", "SUCCESS"]
+    assert parsed_all([document], blueprint="service")
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"combinator": "and", "conditions": None}, "conditions: must be an array"),
+        ({"combinator": "and", "rules": []}, "rules: unknown key"),
+        ({}, "combinator: is required"),
+        ({"combinator": "and", "conditions": [{"combinator": "or"}]}, "conditions[0].conditions: is required"),
+    ],
+)
+def test_only_the_list_of_conditions_itself_may_be_left_out(query: Document, said: str) -> None:
+    assert refusal(scorecard(filter=query)) == f"filter.{said}"
+    rule = {"identifier": "r", "title": "R", "level": "Gold", "query": query}
+    assert refusal({**scorecard(), "rules": [rule]}) == f"rules[0].query.{said}"
 
 
 def test_time_is_that_of_the_evaluation() -> None:

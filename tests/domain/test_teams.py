@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from domain.teams import FIELDS, Team, TeamPatch, TeamRequest, transferred
+from domain.times import not_before
 from domain.users import FIELDS as USER_FIELDS
 from domain.users import User, UserPatch
 
@@ -60,6 +61,12 @@ def test_a_person_who_stays_the_same_is_the_same() -> None:
     before = person("sre")
     assert before.revised(at=LATER, teams=("sre",), roles=("Member",)) is before
     assert before.revised(at=LATER, teams=()).updated_at == LATER
+
+
+def test_a_change_is_not_earlier_than_the_one_before_it() -> None:
+    before = person("sre").revised(at=LATER, teams=())
+    assert before.revised(at=AT, teams=("sre",)).updated_at == not_before(AT, LATER) > LATER
+    assert before.given_credentials(at=AT).updated_at == not_before(AT, LATER)
 
 
 def test_a_team_tells_about_those_who_bear_its_name() -> None:

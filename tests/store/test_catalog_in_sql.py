@@ -3,6 +3,7 @@
 import asyncio
 import random
 from datetime import timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -67,7 +68,7 @@ async def test_of_those_who_create_the_same_entity_one_does(database: Database, 
     made = await asyncio.gather(
         *(put(database, blueprint, {"identifier": "x", "properties": {"n": n}}) for n in range(20))
     )
-    assert sum(is_new for _, is_new in made) == 1
+    assert sum(one.is_new for one in made) == 1
     with pytest.raises(IdentifierTaken):
         await put(database, blueprint, {"identifier": "x"}, upsert=False)
     async with database.read() as session:
@@ -102,6 +103,91 @@ async def test_a_target_is_not_deleted_while_somebody_relates_to_it(database: Da
     outcomes = await asyncio.gather(*(do(number) for number in range(20) for do in (relate, delete)))
     for related, deleted in zip(outcomes[::2], outcomes[1::2], strict=True):
         assert related != deleted, "exactly one of them"
+
+
+async def chained(database: Database) -> Blueprint:
+    """A blueprint of entities that must relate to a parent: `tip` -> `ch` -> `root`, which is its own."""
+    required = make_blueprint("node", relations={"parent": {"target": "node", "required": True}})
+    async with database.write() as session:
+        await blueprints.create(session, required, origin="API")
+    for identifier, parent in (("root", "root"), ("ch", "root"), ("tip", "ch")):
+        await put(database, required, {"identifier": identifier, "relations": {"parent": parent}})
+    return required
+
+
+async def deletions(database: Database) -> list[tuple[Any, Any]]:
+    """Of the deleted entities `node`, in the order of the change log: the identifier, and the parent it had."""
+    async with database.read() as session:
+        rows = await session.exec(
+            select(ChangeRow.document).where(ChangeRow.resource_type == "entity").order_by(col(ChangeRow.sequence))
+        )
+        befores = [change["before"] for change in rows if change["after"] is None]
+    return [
+        (one["identifier"], one["relations"]["parent"])
+        for one in befores
+        if isinstance(one, dict) and one["blueprint"] == "node" and isinstance(one["relations"], dict)
+    ]
+
+
+async def remaining(database: Database) -> list[str]:
+    async with database.read() as session:
+        return [one.identifier for one in await entities.portion(session, "node", after="")]
+
+
+@pytest.mark.parametrize("delete_dependents", [False, True])
+@pytest.mark.parametrize("names", list(permutations(["root", "ch", "tip"])))
+async def test_several_that_must_relate_to_each_other_go_in_any_order(
+    database: Database, names: tuple[str, ...], delete_dependents: bool
+) -> None:
+    await chained(database)
+    gone = await database.transact(
+        lambda session: catalog.remove_all(
+            session, "node", [*names, "nobody", "root"], delete_dependents=delete_dependents, writer=WRITER
+        )
+    )
+    assert (gone, await remaining(database)) == (list(names), [])
+    expected = [("tip", "ch"), ("ch", "root"), ("root", "root")]
+    assert await deletions(database) == expected, "one record each, with what it related to"
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["b", "a"]])
+async def test_two_that_must_relate_to_each_other_go_together_or_not_at_all(
+    database: Database, names: list[str]
+) -> None:
+    node = await chained(database)
+    for identifier, parent in (("a", "root"), ("b", "a"), ("a", "b")):
+        await put(database, node, {"identifier": identifier, "relations": {"parent": parent}})
+
+    async def remove(*these: str) -> list[str]:
+        return await database.transact(
+            lambda session: catalog.remove_all(session, "node", these, delete_dependents=False, writer=WRITER)
+        )
+
+    with pytest.raises(HasDependents, match=f"'{names[1]}' must relate to node '{names[0]}'"):
+        await remove(names[0])
+    assert await remove(*names) == names
+    assert await remaining(database) == ["ch", "root", "tip"]
+    assert sorted(identifier for identifier, _ in await deletions(database)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("names", [["root", "ch"], ["ch", "root"]])
+async def test_whoever_is_not_among_those_that_go_keeps_all_of_them(database: Database, names: list[str]) -> None:
+    await chained(database)
+    with pytest.raises(HasDependents, match=r"^node 'tip' must relate to node 'ch' \(relations\.parent\)$"):
+        await database.transact(
+            lambda session: catalog.remove_all(session, "node", names, delete_dependents=False, writer=WRITER)
+        )
+    # One of another blueprint is not among them just because its name is.
+    env = make_blueprint("env", relations={"of": {"target": "node", "required": True}})
+    async with database.write() as session:
+        await blueprints.create(session, env, origin="API")
+    await put(database, env, {"identifier": "ch", "relations": {"of": "root"}})
+    with pytest.raises(HasDependents, match="env 'ch' must relate to node 'root'"):
+        await database.transact(
+            lambda session: catalog.remove_all(session, "node", [*names, "tip"], delete_dependents=False, writer=WRITER)
+        )
+    assert await remaining(database) == ["ch", "root", "tip"]
+    assert await deletions(database) == []
 
 
 async def test_a_new_blueprint_of_an_old_name_is_new(database: Database, blueprint: Blueprint) -> None:

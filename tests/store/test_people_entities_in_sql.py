@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pydantic import JsonValue
+from sqlalchemy import text
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -20,7 +21,7 @@ from domain.people_entities import TEAM, USER, identifier_of, of_team, of_user
 from domain.system_blueprints import structure, system_blueprints
 from domain.teams import Team
 from domain.users import Caller, User
-from store import blueprints, entities, people_entities, teams, users
+from store import blueprints, entities, people_entities, people_lock, teams, users
 from store import system_blueprints as ensured
 from store.catalog_tables import EntityRelationRow
 from store.database import Database
@@ -72,6 +73,7 @@ async def put(
     async def work(session: AsyncSession) -> Entity:
         found = await blueprints.get(session, blueprint, to_use=True)
         kind = Kind(found.identifier, found.definition)
+        await people_lock.take_for(session, blueprint)
         before = await entities.find(session, blueprint, str(request.named), to_change=True)
         if before is None:
             made = created(kind, request, generated="e", author=writer.author)
@@ -94,6 +96,7 @@ async def rename(database: Database, identifier: str, other: str, *, writer: Wri
     async def work(session: AsyncSession) -> None:
         found = await blueprints.get(session, TEAM, to_use=True)
         kind = Kind(found.identifier, found.definition)
+        await people_lock.take_for(session, TEAM)
         before = await entities.get(session, TEAM, identifier, to_change=True)
         request = parsed_request({"identifier": other})
         made = changed(kind, before.entity, request, how=Writing.MERGE, author=writer.author)
@@ -110,6 +113,7 @@ async def delete(database: Database, blueprint: str, identifier: str, *, writer:
     """Delete an entity as the catalog does."""
 
     async def work(session: AsyncSession) -> None:
+        await people_lock.take_for(session, blueprint)
         stored = await entities.get(session, blueprint, identifier, to_change=True)
         assert await people_entities.follow(session, stored.entity, None, writer=writer) is None
         await entities.remove(session, stored, writer=writer)
@@ -312,6 +316,49 @@ async def test_what_nobody_can_be_is_refused_and_leaves_the_transaction_as_it_wa
     assert await recorded(catalog) == before
     people, groups = await agree(catalog)
     assert (len(people), len(groups)) == (1, 1)
+
+
+async def test_times_never_go_back_whichever_side_is_written(catalog: Database) -> None:
+    earlier = Writer(Author("user_9", AT, "tests"), "API")
+    await team(catalog, "sre")
+    await person(catalog, "ada@x.io")
+    await put(catalog, USER, {"identifier": "ada@x.io", "title": "Ada"})
+    await put(catalog, TEAM, {"identifier": "sre", "properties": {"description": "d"}})
+    await put(catalog, USER, {"identifier": "ada@x.io", "relations": {"teams": ["sre"]}}, writer=earlier)
+    await put(catalog, TEAM, {"identifier": "sre", "properties": {"description": "e"}}, writer=earlier)
+    [ada], [sre] = await agree(catalog)
+    assert min(ada.updated_at, sre.updated_at) > LATER
+    async with catalog.write() as session:
+        await users.replace(session, ada, ada.revised(at=AT, roles=("Admin",)), **BY)
+        await teams.replace(session, sre, sre.model_copy(update={"name": "ops"}), None, at=AT, **BY)
+    of_ada, of_ops = await entity_of(catalog, USER, "ada@x.io"), await entity_of(catalog, TEAM, "ops")
+    assert of_ada.updated_at > ada.updated_at
+    assert of_ops.updated_at > sre.updated_at
+    await delete(catalog, USER, "ada@x.io", writer=earlier)
+    async with catalog.read() as session:
+        query = select(ChangeRow.resource_type, ChangeRow.document).order_by(col(ChangeRow.sequence))
+        told = [(kind, document["at"]) for kind, document in await session.exec(query)]
+    for kind, count in (("user", 6), ("team", 4)):
+        times = [at for its, at in told if its == kind]
+        assert times == sorted(times)
+        assert len(times) == count
+
+
+async def test_the_lock_does_not_go_with_a_part_that_is_undone(database: Database) -> None:
+    taken = text("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
+    async with database.write() as session:
+        if session.get_bind().dialect.name != "postgresql":
+            await people_lock.take(session)  # nothing happens
+            return
+        part = await session.begin_nested()
+        await people_lock.take(session)
+        await part.rollback()
+        assert (await session.exec(taken)).all() == []  # type: ignore[call-overload]
+        await people_lock.take(session)
+        part = await session.begin_nested()
+        await people_lock.take(session)
+        await part.rollback()
+        assert (await session.exec(taken)).all() == [(1,)]  # type: ignore[call-overload]
 
 
 async def test_only_admins_write_people_as_entities(catalog: Database) -> None:

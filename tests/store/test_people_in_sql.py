@@ -176,6 +176,22 @@ async def test_nobody_joins_a_team_while_it_is_deleted(database: Database) -> No
     assert await teams_of(database, "a@example.com") == ()
 
 
+async def test_who_waited_for_another_writer_is_not_recorded_before_them(database: Database) -> None:
+    sre = await team(database, "sre")
+    async with database.write() as session:
+        described = sre.model_copy(update={"description": "d"})
+        later, _ = await teams.replace(session, sre, described, None, at=LATER, **BY)
+        renamed, _ = await teams.replace(session, later, later.model_copy(update={"name": "ops"}), None, at=AT, **BY)
+        assert await teams.get(session, "ops") == renamed
+        await teams.remove(session, renamed, at=AT, **BY)
+    assert renamed.updated_at > LATER
+    async with database.read() as session:
+        documents = await session.exec(select(ChangeRow.document).order_by(col(ChangeRow.sequence)))
+        times = [document["at"] for document in documents]
+    assert times == sorted(times)
+    assert len(times) == 4
+
+
 async def test_the_permissions_of_self_service_actions_are_read_at_once(database: Database) -> None:
     automation = {"type": "automation", "event": {"type": "ANY_RUN_CHANGE", "actionIdentifier": "deploy"}}
     async with database.write() as session:
