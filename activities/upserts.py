@@ -12,7 +12,7 @@ from domain.causes import Cause
 from domain.documents import Document
 from domain.entities import Author, parsed_request
 from domain.runs import Run, RunStatus, Source
-from store import automation_writes, blueprints, catalog, entities, runs
+from store import automation_writes, blueprints, catalog, entities, people_lock, runs
 from store.completing import completing_written
 from store.database import Raced
 from store.entities import Writer
@@ -43,6 +43,7 @@ async def upsert(services: Services, run: Run, write: EntityWrite, *, lines: Seq
             return await settle(session, current, Receipt(), at=services.now())
         blueprint = await blueprints.get(session, write.blueprint, to_use=True)
         written: Document = {"blueprint": blueprint.identifier, "identifier": identifier}
+        await people_lock.take_for(session, blueprint.identifier)
         # Whoever else writes the entity is waited for. Where there is none yet, only one of two who create it does.
         known = await entities.find(session, blueprint.identifier, identifier, to_change=True)
         if later := await automation_writes.later(session, run, written):
@@ -55,10 +56,9 @@ async def upsert(services: Services, run: Run, write: EntityWrite, *, lines: Seq
         if known is None and not put.is_new:
             raise Raced("the entity was created meanwhile, perhaps for a later change")
         await automation_writes.note(session, run, written)
-        at = writer.author.at
-        done = "Created" if put.is_new else "Updated" if put.entity.updated_at == at else "Nothing to change in"
+        done = "Created" if put.is_new else "Updated" if put.is_changed else "Nothing to change in"
         receipt = _success(f"{done} {blueprint.identifier} {identifier!r}", written)
-        return await settle(session, run, receipt, lines=lines, at=at)
+        return await settle(session, run, receipt, lines=lines, at=writer.author.at)
 
     return await services.database.transact(work)
 

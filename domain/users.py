@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from domain.documents import Document
 from domain.models import Kept, Written
-from domain.times import Instant
+from domain.times import Instant, not_before
 
 ADMIN, MEMBER = "Admin", "Member"
 _ROLES = (ADMIN, MEMBER)
@@ -60,15 +60,14 @@ class User(Kept):
         return self.email.casefold() == email.casefold()
 
     def revised(self, *, at: datetime, **values: Any) -> Self:
-        """With other values since `at`; the same person when nothing differs."""
+        """With other values since `at`, or after the last change if that is later; the same person if none differs."""
         revised = self.model_copy(update=values)
-        return self if revised == self else revised.model_copy(update={"updated_at": at})
+        return self if revised == self else revised.model_copy(update={"updated_at": not_before(at, self.updated_at)})
 
     def given_credentials(self, *, at: datetime) -> Self:
         """The person once they can get tokens: who was invited has come."""
-        return self.model_copy(
-            update={"status": "ACTIVE" if self.status == "INVITED" else self.status, "updated_at": at}
-        )
+        status = "ACTIVE" if self.status == "INVITED" else self.status
+        return self.model_copy(update={"status": status, "updated_at": not_before(at, self.updated_at)})
 
     def shown(self, organization: str) -> Document:
         """The person as the API tells about them."""

@@ -16,7 +16,7 @@ from domain.entities import Author
 from domain.errors import HasDependents, NotFound
 from domain.identifiers import new
 from domain.scorecards import seen_by_conditions
-from store import blueprints, catalog, entities, scorecards
+from store import blueprints, catalog, entities, people_lock, scorecards
 from store.catalog_tables import CatalogMigrationRow, EntityRow
 from store.columns import table
 from store.database import execute
@@ -187,6 +187,7 @@ async def _portion(session: AsyncSession, migration: CatalogMigration) -> Sequen
 async def _delete(session: AsyncSession, blueprint: str, names: Sequence[str], writer: Writer) -> tuple[int, list[str]]:
     """How many are deleted, and why each of the others is not."""
     deleted, refusals = 0, []
+    await people_lock.take_for(session, blueprint)
     for name in names:
         first = await entities.find(session, blueprint, name, to_change=True)
         if first is None:

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.causes import Cause
-from domain.entities import Entity
+from domain.entities import Author, Entity
 from domain.errors import IdentifierTaken, NotFound
 from domain.identifiers import new
 from domain.people_entities import (
@@ -23,8 +23,9 @@ from domain.people_entities import (
     teams_said,
 )
 from domain.teams import Team
+from domain.times import not_before
 from domain.users import User
-from store import people_mirror, teams, users
+from store import people_lock, people_mirror, teams, users
 from store.database import Raced
 from store.entities import Writer
 
@@ -75,6 +76,7 @@ async def follow(
     known = after or before
     if known is None or known.blueprint not in MIRRORED:
         return after
+    await people_lock.take(session)  # unless whoever locked the entity has: they should, before that
     if after is None:
         require_may_write(known.blueprint, writer.caller)
         await _remove(session, known, writer)
@@ -89,7 +91,7 @@ async def follow(
 
 
 async def _write_user(session: AsyncSession, before: Entity | None, after: Entity, writer: Writer) -> Entity:
-    at, by = writer.author.at, _by(writer)
+    author, by = _author(after, writer), _by(writer)
     person = await _person(session, before, to_change=True)
     values: dict[str, Any] = dict(said_of_user(before, after, person))
     there = await people_mirror.all_teams(session)
@@ -101,39 +103,44 @@ async def _write_user(session: AsyncSession, before: Entity | None, after: Entit
         await teams.require(session, set(names) & set(there.values()))
         values["teams"] = names
     if person is None:
-        user = User(id=new("user"), created_at=at, updated_at=at, **values)
+        user = User(id=new("user"), created_at=author.at, updated_at=author.at, **values)
         # Nobody is told these credentials: an Admin rotates them, and hands those over.
         client_id, client_secret = secrets.token_urlsafe(24), secrets.token_urlsafe(48)
         await users.create(session, user, client_id=client_id, client_secret=client_secret, **by)
     else:
-        user = person.revised(at=at, **values)
+        user = person.revised(at=author.at, **values)
         await users.replace(session, person, user, **by)
     kind = await people_mirror.kind_of(session, USER)
-    return of_user(user, there, after, kind, writer.author) if kind else after
+    return of_user(user, there, after, kind, author) if kind else after
 
 
 async def _write_team(session: AsyncSession, before: Entity | None, after: Entity, writer: Writer) -> Entity:
-    at, by = writer.author.at, _by(writer)
+    author, by = _author(after, writer), _by(writer)
     known = await _team(session, before, to_change=True)
     values: dict[str, Any] = dict(said_of_team(before, after))
     if known is None:
-        team = Team(id=new("team"), created_at=at, updated_at=at, **values)
+        team = Team(id=new("team"), created_at=author.at, updated_at=author.at, **values)
         await teams.create(session, team, None, **by)
     else:
         wanted = known.model_copy(update=values)
-        team, _ = await teams.replace(session, known, wanted, None, at=at, **by)
+        team, _ = await teams.replace(session, known, wanted, None, at=author.at, **by)
     kind = await people_mirror.kind_of(session, TEAM)
     was = known.name if known else team.name
-    return of_team(team, after, kind, writer.author, was=was) if kind else after
+    return of_team(team, after, kind, author, was=was) if kind else after
 
 
 async def _remove(session: AsyncSession, entity: Entity, writer: Writer) -> None:
     at, by = writer.author.at, _by(writer)
     if entity.blueprint == USER:
         if person := await _person(session, entity, to_change=True):
-            await users.remove(session, person, at=at, **by)
+            await users.remove(session, person, at=not_before(at, person.updated_at), **by)
     elif team := await _team(session, entity, to_change=True):
         await teams.remove(session, team, at=at, **by)
+
+
+def _author(after: Entity, writer: Writer) -> Author:
+    """Who writes, at the moment the entity says: that is later where they waited for another writer of it."""
+    return writer.author._replace(at=max(writer.author.at, after.updated_at))
 
 
 def _by(writer: Writer) -> _By:

@@ -10,10 +10,11 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.causes import NO_RUN, Cause
-from domain.entities import Author, Kind
+from domain.entities import Author, Entity, Kind
 from domain.errors import IdentifierTaken, NotFound
 from domain.people_entities import TEAM, USER, email_of, identifier_of, name_of, of_team, of_user
 from domain.teams import Team
+from domain.times import not_before
 from domain.users import User
 from store import blueprints, entities, scorecards
 from store.entities import Writer
@@ -40,7 +41,8 @@ async def put_user(session: AsyncSession, user: User, *, writer: Writer) -> None
     if stored and email_of(stored.entity) != user.email:
         raise IdentifierTaken("User", user.email)
     teams = await teams_called(session, user.teams)
-    after = of_user(user, teams, stored.entity if stored else None, kind, writer.author)
+    before = stored.entity if stored else None
+    after = of_user(user, teams, before, kind, _following(writer.author, before))
     if stored:
         await entities.replace(session, kind, stored, after, writer=writer)
     else:
@@ -69,8 +71,9 @@ async def put_team(session: AsyncSession, before: Team | None, team: Team, *, wr
         taken = stored is not None and name_of(stored.entity) != team.name
     if taken:
         raise IdentifierTaken("Team", team.name)
+    known = stored.entity if stored else None
     was = before.name if before else team.name
-    after = of_team(team, stored.entity if stored else None, kind, writer.author, was=was)
+    after = of_team(team, known, kind, _following(writer.author, known), was=was)
     if stored:
         await entities.replace(session, kind, stored, after, writer=writer)
     else:
@@ -102,6 +105,11 @@ async def teams_called(session: AsyncSession, names: Collection[str]) -> dict[st
 async def all_teams(session: AsyncSession) -> dict[str, str]:
     """The names of all teams, by the identifier of their entity."""
     return {identifier_of(name): name for name in await session.exec(select(TeamRow.name))}
+
+
+def _following(author: Author, before: Entity | None) -> Author:
+    """Who writes, after the entity was last written: they may have waited for that."""
+    return author._replace(at=not_before(author.at, before.updated_at)) if before else author
 
 
 async def _remove(session: AsyncSession, blueprint: str, name: str, writer: Writer) -> None:

@@ -14,7 +14,7 @@ from domain.documents import Document
 from domain.errors import IdentifierTaken, NotFound
 from domain.people_entities import TEAM, USER
 from domain.system_blueprints import system_blueprints, upgraded
-from store import blueprints, people_mirror, teams, users
+from store import blueprints, people_lock, people_mirror, teams, users
 from store.catalog_tables import EntityRow
 from store.tables import TeamRow, UserRow
 
@@ -39,6 +39,7 @@ async def ensure(session: AsyncSession, *, at: datetime) -> None:
         IdentifierTaken: another process has just made one of the blueprints.
         store.database.Raced: another process has just made one of the entities.
     """
+    await people_lock.take(session)
     for shipped in system_blueprints():
         before = await _found(session, shipped, to_change=True)
         if before is None:

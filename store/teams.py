@@ -15,6 +15,7 @@ from domain.changes import Change
 from domain.documents import Document
 from domain.errors import IdentifierTaken, NotFound
 from domain.teams import Team, transferred
+from domain.times import not_before
 from domain.users import User
 from store import changes, people_mirror, users
 from store.entities import Writer
@@ -69,6 +70,7 @@ async def replace(
         IdentifierTaken: another team has the new name.
         NotFound: nobody has one of the email addresses.
     """
+    at = not_before(at, before.updated_at)
     people, settled = await _settled(session, before, after, members, at=at)
     old = before.written(people)
     if after.written(settled) == old:
@@ -98,6 +100,7 @@ async def remove(
     cause: Cause = NO_RUN,
 ) -> None:
     """Delete the team, also from its members."""
+    at = not_before(at, team.updated_at)
     people, settled = await _settled(session, team, None, None, at=at)
     writer = people_mirror.writer(at=at, by=by, origin=origin, cause=cause)
     await session.exec(delete(TeamRow).where(col(TeamRow.id) == team.id))
