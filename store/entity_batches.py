@@ -14,7 +14,7 @@ from domain.users import Caller
 from store import blueprint_permissions, blueprints, entities, people_entities, people_lock, references, scorecards
 from store.derived import Completing
 from store.entities import EntityRows, Stored, Writer
-from store.sqlite_writing import own
+from store.sqlite_writing import is_with_others, own
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Batch:
         Raises:
             store.sqlite_writing.WithOthers: see there; said before there is much to be done again.
         """
-        if await scorecards.defined(self._session, self._kind.identifier):
+        if is_with_others() and await scorecards.defined(self._session, self._kind.identifier):
             own()  # what is derived for them is read besides
         await people_lock.take_for(self._session, self._kind.identifier)
         if self._may_invite:

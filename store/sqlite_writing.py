@@ -162,6 +162,12 @@ _writing: ContextVar[Part | None] = ContextVar("_writing", default=None)
 """The part that this task writes, or did when it began."""
 
 
+def is_with_others() -> bool:
+    """Whether this task writes in a transaction in which others have written before."""
+    part = _writing.get()
+    return part is not None and part.shared and part.is_open
+
+
 def own() -> None:
     """Nothing, where this task writes in a transaction of its own or not at all.
 
@@ -169,6 +175,6 @@ def own() -> None:
         WithOthers: it writes in one with others.
     """
     part = _writing.get()
-    if part is not None and part.shared and part.is_open:
+    if part is not None and is_with_others():
         part.is_given_up = True
         raise WithOthers

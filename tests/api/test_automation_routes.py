@@ -178,7 +178,8 @@ async def test_a_paused_automation_says_so_until_it_is_resumed(product: Product)
     async with product.database.write() as session:
         assert not await actions.pause(session, action["id"], {**told, "reason": "another"})
     assert granted(await product.api.get("/v1/actions/notify"), "action") == {**action, "paused": told}
-    assert granted(await product.api.get("/v1/actions"), "actions") == [{**action, "paused": told}]
+    listed = {**action, "title": "notify", "paused": told}  # lists title all actions
+    assert granted(await product.api.get("/v1/actions"), "actions") == [listed]
 
     again = granted(await product.api.put("/v1/actions/notify", json=action | {"paused": told, "title": "N"}), "action")
     assert (again["paused"], again["title"]) == (told, "N"), "a PUT does not resume it"
