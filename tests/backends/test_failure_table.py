@@ -62,6 +62,11 @@ class Subject:
     words: Callable[[Row], str] = lambda row: row.cause
     """What it makes of the cause of a row."""
 
+    @property
+    def place(self) -> str:
+        """What is in every path that it calls."""
+        return "/hook" if "url" in self.method else "acme"
+
     def expected(self, row: Row) -> tuple[str, str, int, int]:
         """Status, summary, the number of starts and of attempts."""
         status, summary = self.ends[row.way]
@@ -160,7 +165,7 @@ async def test_each_failure_ends_as_it_should(
         http = await stack.enter_async_context(backends.open_transport(httpx.create_ssl_context()))
         nobody = stack.enter_context(socket.socket())
         nobody.bind(("127.0.0.1", 0))
-        servers = [Hostile(row, subject.reads) for row in ROWS]
+        servers = [Hostile(row, subject.reads, place=subject.place) for row in ROWS]
         for server in servers:
             tls = authority.listener() if server.row.where is Where.UNTRUSTED else None
             await stack.enter_async_context(listening(server, tls))

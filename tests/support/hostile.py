@@ -135,6 +135,8 @@ class Hostile:
     port: int = 0
     starts: list[bytes] = field(default_factory=list)
     """The bodies of what it was told to do."""
+    place: str = ""
+    """What all paths have that it was meant with; what goes elsewhere is for whoever listened here before."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request."""
@@ -151,7 +153,8 @@ class Hostile:
             if method == "GET":
                 writer.write(Said(200, json.loads(json.dumps(self.reads(target.partition("?")[0])))).encoded())
             else:
-                self.starts.append(body)
+                if self.place in target:
+                    self.starts.append(body)
                 for part in self._parts():
                     writer.write(part)
                     await writer.drain()
