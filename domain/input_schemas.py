@@ -112,9 +112,12 @@ def validator(derived: Document | str, value: JsonValue = None) -> Draft7Validat
     return _kept(text, steps) if len(text) <= _CACHED_CHARACTERS else _compiled(text, steps)
 
 
-@lru_cache(maxsize=512)
 def goes_back(text: str) -> bool:
     """Whether the schema, a canonical text, has patterns that cannot be matched in linear time, or is none."""
+    return _known_to_go_back(text) if len(text) <= _CACHED_CHARACTERS else _goes_back(text)
+
+
+def _goes_back(text: str) -> bool:
     try:
         Draft7Validator(from_json(text), offline=True, pattern_options=RegexOptions())
     except ValidationError:
@@ -149,6 +152,7 @@ def _compiled(text: str, steps_back: int) -> Draft7Validator:
 
 
 _kept = lru_cache(maxsize=512)(_compiled)
+_known_to_go_back = lru_cache(maxsize=512)(_goes_back)
 
 
 def is_url(text: str) -> bool:

@@ -9,19 +9,12 @@ import pytest_asyncio
 
 from api.app import document
 from domain.jq import Evaluator
-from runtime.jq_pool import JqPool
 from tests.api.conftest import Contract, Seen
 from tests.clients.terraform import Wire
+from tests.conformance.conftest import evaluate as evaluate
 from tests.support.databases import SqliteTemplate
 from tests.support.product import WATCHERS, Product, running
 from tests.support.skipping import skipping
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def evaluate() -> AsyncIterator[Evaluator]:
-    """A jq process."""
-    async with JqPool(size=1) as pool:
-        yield pool
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
