@@ -81,6 +81,7 @@ class _Application(FastAPI):
         schemas |= definition.pop("$defs", {}) | backends.components()
         definition["properties"]["invocationMethod"] = backends.schema()
         schemas["Action"] = definition
+        schemas[errors.ErrorBody.__name__] = errors.ErrorBody.model_json_schema()
         _drop_nested_discriminators(schemas)
         for path, method in (("/v1/actions", "post"), ("/v1/actions/{action_id}", "put")):
             content = document["paths"][path][method]["requestBody"]["content"]

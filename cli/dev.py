@@ -16,7 +16,7 @@ import typer
 
 from cli.errors import CannotStart
 from cli.loop import run_until_stopped
-from cli.start import migrated
+from cli.start import loaded, migrated
 from runtime import keys, logs
 from runtime.embedded import NAMESPACE, EmbeddedTemporal
 from runtime.ports import PortInUse, listening
@@ -67,6 +67,7 @@ async def _run(settings: Settings, listener: socket.socket, ports: Ports, stop: 
         await asyncio.to_thread(migrated, settings)
         from cli.processes import credentials, embedded
 
+        loaded()
         client_id, client_secret = await credentials(settings)
         _only(temporal.address, settings.data_dir)
         reachable = http_url(settings.host, settings.port)

@@ -1,7 +1,6 @@
 """Running until somebody says stop."""
 
 import asyncio
-import gc
 import signal
 from collections.abc import Awaitable, Callable
 
@@ -10,10 +9,6 @@ import uvloop
 
 def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Run `main` on a new loop with an event that is set by Ctrl-C or SIGTERM. The second signal ends it at once."""
-    # What start-up made stays until the end: the collector need not look at it again. Young objects it may leave alone
-    # for longer than usual, but not old ones: a workflow that leaves the cache is old, a cycle, and many kilobytes.
-    gc.freeze()
-    gc.set_threshold(5_000, 5, 2)
     uvloop.run(_with_signals(main))
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from importlib.metadata import version
 
 import httpx
 from temporalio.client import Client
@@ -203,6 +204,7 @@ def create_worker(settings: Settings, client: Client, services: Services, *, san
             of_timers.expire_timer,
         ],
         workflow_runner=SandboxedWorkflowRunner() if sandboxed else UnsandboxedWorkflowRunner(),
+        build_id=f"interlock@{version('interlock')}",  # else the SDK reads all modules there are, to make one up
         max_cached_workflows=settings.max_cached_workflows,
         # A delivery under way is finished first: nobody else should think that it has to be sent again.
         graceful_shutdown_timeout=settings.webhook_timeout + SILENCE,
