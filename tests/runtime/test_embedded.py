@@ -46,6 +46,10 @@ async def connected(server: EmbeddedTemporal) -> Client:
     return await Client.connect(server.address, runtime=core())
 
 
+async def test_half_of_the_cpus_are_left_to_us(temporal: EmbeddedTemporal) -> None:
+    assert own_server().environ()["GOMAXPROCS"] == str(max(1, (os.cpu_count() or 1) // 2))
+
+
 async def test_it_keeps_histories_for_30_days_and_knows_the_search_attributes(temporal: EmbeddedTemporal) -> None:
     client = await connected(temporal)
     namespace = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace="default"))
