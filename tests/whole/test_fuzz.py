@@ -9,10 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
+from domain.claims import LONGEST_WAIT
 from tests.support.processes import Dev, Stack, dying_with_us
 
 EXAMPLES = os.environ.get("INTERLOCK_FUZZ_EXAMPLES", "2")
 SEED = os.environ.get("INTERLOCK_FUZZ_SEED", "1")
+REQUEST_TIMEOUT = f"{2 * LONGEST_WAIT.total_seconds():.0f}"
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -107,7 +109,8 @@ async def _schemathesis(directory: Path, *options: str) -> None:
     child = await asyncio.create_subprocess_exec(
         str(Path(sys.prefix, "bin", "schemathesis")),
         *("--config-file", str(directory / "schemathesis.toml"), "run", *options, "--checks", ",".join(CHECKS)),
-        *("--max-examples", EXAMPLES, "--seed", SEED, "--request-timeout", "30", "--no-color"),
+        # Longer than the longest poll, which is asked for, too.
+        *("--max-examples", EXAMPLES, "--seed", SEED, "--request-timeout", REQUEST_TIMEOUT, "--no-color"),
         # One worker: Python 3.11 cannot parse in two threads at once ("AST constructor recursion depth mismatch").
         *("--workers", "1"),
         cwd=directory,
