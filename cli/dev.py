@@ -63,11 +63,11 @@ def start(directory: Path, host: str, ports: Ports) -> None:
 async def _run(settings: Settings, listener: socket.socket, ports: Ports, stop: asyncio.Event) -> None:
     temporal = EmbeddedTemporal(settings.data_dir, host=settings.host, port=ports.temporal, ui_port=ports.temporal_ui)
     async with temporal:
-        # In a thread: migrations run on a loop of their own.
-        await asyncio.to_thread(migrated, settings)
         from cli.processes import credentials, embedded
 
-        loaded()
+        loaded()  # before migrations, which may go over many rows
+        # In a thread: migrations run on a loop of their own.
+        await asyncio.to_thread(migrated, settings)
         client_id, client_secret = await credentials(settings)
         _only(temporal.address, settings.data_dir)
         reachable = http_url(settings.host, settings.port)
