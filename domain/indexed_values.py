@@ -1,9 +1,11 @@
 """What searches find an entity by: its properties as rows that SQLite and PostgreSQL compare as rules do.
 
-How values compare is said in `domain/comparisons.py`. A property that is not null has an entry for itself, at place 0,
-and an array has one more for each of its elements that is equal to anything. The teams are the property `$team`.
+How values compare is said in `domain/comparisons.py`. A property that is not null has an entry for itself, at place 0;
+an array has one for each of its elements that is equal to anything instead, if there are such, and the first of them
+tells what else there is. The teams are the property `$team`.
 """
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -36,6 +38,7 @@ class Entry(NamedTuple):
     kind: str
     whole: str | None = None
     moment: int | None = None
+    rest: str | None = None
 
 
 _Scalar: TypeAlias = tuple[str, float, str, str | None, int | None]
@@ -43,6 +46,9 @@ _Scalar: TypeAlias = tuple[str, float, str, str | None, int | None]
 
 _FEW: Final = 20
 """How many short texts an array has at most whose entries are remembered."""
+
+_REST: Final = 15
+"""How many bytes of a digest tell what follows the first element of an array: with all, they were most of its entry."""
 
 _ONLY_TEXTS: Final = {str}
 _NULL: Final[_Scalar] = ("", 0.0, "null", None, None)
@@ -87,7 +93,12 @@ def micros(at: datetime) -> int:
 
 def digest(keys: Iterable[Key]) -> str:
     """What arrays with elements of these keys have in common, and no others."""
-    return _digest([_plain(one) for one in keys])
+    return _digest([_plain(one) for one in keys]).hex()
+
+
+def rest(keys: Sequence[Key]) -> str:
+    """The same, shorter, of the elements that follow the first one; nothing where none does."""
+    return _rest([_plain(one) for one in keys])
 
 
 def _plain(of: Key) -> tuple[str, object]:
@@ -111,8 +122,12 @@ def _plain_scalar(scalar: _Scalar) -> tuple[str, object]:
     return kind, None if kind == "null" else number + 0.0
 
 
-def _digest(plain: list[tuple[str, object]]) -> str:
-    return sha256(ascii(plain).encode()).hexdigest()
+def _digest(plain: list[tuple[str, object]]) -> bytes:
+    return sha256(ascii(plain).encode()).digest()
+
+
+def _rest(plain: list[tuple[str, object]]) -> str:
+    return b64encode(_digest(plain)[:_REST]).decode() if plain else ""
 
 
 def _of_array(name: str, values: Sequence[JsonValue]) -> Sequence[Entry]:
@@ -125,18 +140,22 @@ def _placed(name: str, values: Sequence[JsonValue]) -> list[Entry]:
     """The entries of an array."""
     scalars = [_element(one) for one in values]
     known = [one for one in scalars if one is not None]
+    if not known:
+        return [Entry(name, "" if scalars else _EMPTY, 0.0, 0, "array")]
     is_equal_to_any = len(known) == len(scalars) and not any(one[2] == "array" for one in known)
-    same = _digest([_plain_scalar(one) for one in known]) if is_equal_to_any else ""
-    found = [Entry(name, same, 0.0, 0, "array")]
+    following = _rest([_plain_scalar(one) for one in known[1:]]) if is_equal_to_any else None
+    found: list[Entry] = []
     # Texts that name one instant are equal, and yet each has its own entry: as texts they differ.
     places: dict[tuple[str, float], int] = {}
     for one in dict.fromkeys(known):
         head, number, kind, whole, moment = one
         # Only those with the same key are told apart by their place: what is before an element does not change it.
         places[head, number] = place = places.get((head, number), 0) + 1
-        found.append(Entry(name, head, number, place, kind, whole, moment))
+        found.append(Entry(name, head, number, place, kind, whole, moment, None if found else following))
     return found
 
+
+_EMPTY: Final = digest(())
 
 # Teams and tags are the same again and again.
 _texts = lru_cache(maxsize=1024)(_placed)

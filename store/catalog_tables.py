@@ -49,7 +49,7 @@ class EntityRelationRow(SQLModel, table=True):
 
 
 class EntityValueRow(SQLModel, table=True):
-    """A property of an entity as searches compare it: one row for the value, and one for each element of an array."""
+    """A property of an entity as searches compare it: a row for the value, or for each element of an array."""
 
     __tablename__ = "entity_values"
     __table_args__ = ({"sqlite_with_rowid": False},)
@@ -57,18 +57,21 @@ class EntityValueRow(SQLModel, table=True):
     # The key is all there is: a table with a second index costs twice as much to write.
     name: str = Field(primary_key=True)
     head: str = Field(primary_key=True)
-    """Of text the first 200 characters; of an array what equal arrays have in common; otherwise empty."""
+    """Of text the first 200 characters; of an array that has no elements, or is one, what equal arrays have in common;
+    otherwise empty."""
     number: float = Field(sa_column=Column(Float(53), primary_key=True))
     """Numbers, booleans as 0 and 1, instants as microseconds since 1970, rounded where that is far away; or 0."""
     entity_id: str = Field(primary_key=True)
     place: int = Field(primary_key=True)
-    """0 for the value itself, from 1 for the elements of an array."""
+    """0 for the value itself; from 1 for the elements of an array, which counts those that have the key so far."""
     kind: str
     """boolean, number, text, instant, array or object, and null of elements; a value that is null has no row."""
     whole: str | None = None
     """The text, where the head is not all of it: of long text and of instants."""
     moment: int | None = Field(default=None, sa_column=Column(BigInteger(), nullable=True))
     """Instants as microseconds since 1970, exactly."""
+    rest: str | None = None
+    """Of the first element of an array: what arrays that are equal from the second one on have in common."""
 
 
 class BlueprintPermissionsRow(SQLModel, table=True):

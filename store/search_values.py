@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from sqlalchemy.sql import operators
 
 from domain.comparisons import Key, instant, key
-from domain.indexed_values import HEAD, TEAM, digest, micros
+from domain.indexed_values import HEAD, TEAM, digest, micros, rest
 from domain.matching import Operands
 from domain.rule_values import Comparison, Context, Operator
 from store.catalog_tables import EntityRow, EntityValueRow
@@ -133,9 +133,9 @@ class Named:
     def is_null(self) -> Condition:
         """Whether one of them is null."""
         if len(self.names) == 1:
-            return sa.not_(self.some(_SELF))
-        counted = self._entries(_SELF).group_by(_VALUES.entity_id)
-        return sa.not_(chosen(counted.having(sa.func.count() == len(self.names))))
+            return sa.not_(self.some())
+        counted = self._entries().group_by(_VALUES.entity_id)
+        return sa.not_(chosen(counted.having(sa.func.count(_VALUES.name.distinct()) == len(self.names))))
 
     def tested(self, rule: Comparison, by: Operands) -> Condition:
         """Whether one of them is what the rule asks for, its negation aside."""
@@ -151,6 +151,8 @@ class Named:
         match rule.operator, wanted:
             case Operator.EQUALS, None:
                 return sa.false() if isinstance(rule.value, Context) else self.is_null()
+            case Operator.EQUALS, list():
+                return self.any(_arrays(key(wanted)))
             case Operator.EQUALS, _:
                 return self.any(one_of([key(wanted)]), _SELF)
             case Operator.CONTAINS, str():
@@ -220,6 +222,17 @@ def one_of(keys: Iterable[Key | None]) -> list[Condition]:
             case "null":
                 found.append(sa.and_(_is(kind), _numbers([0])))
     return found
+
+
+def _arrays(wanted: Key | None) -> list[Condition]:
+    """Of entries: those that say of an array that it has this key; the alternatives for its first element."""
+    match wanted:
+        case ("array", ()):
+            return [sa.and_(_SELF, each) for each in one_of([wanted])]
+        case ("array", tuple() as keys):
+            following = _VALUES.rest == rest(keys[1:])
+            return [sa.and_(each, following) for each in one_of(keys[:1])]
+    return []
 
 
 def _is(kind: str) -> Condition:

@@ -19,6 +19,9 @@ _FIRST = "0012"
 """Those before it were only ever applied to databases of developers."""
 _NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 
+_OF_ENTITIES: dict[str, Any] = {"properties": {}, "team": []}
+"""What every document of an entity has."""
+
 Contents = dict[str, list[dict[str, Any]]]
 """What is in each table: its rows."""
 
@@ -96,7 +99,7 @@ def _example(column: "sa.Column[Any]", number: int) -> Any:
             at = _NOW + timedelta(seconds=number)
             return at if aware else at.replace(tzinfo=None)
         case sa.JSON():
-            return {"ö": [number, None], "of": column.name}
+            return {"ö": [number, None], "of": column.name, **_OF_ENTITIES}
         case sa.String():
             return f"{column.name} {number}"
     raise NotImplementedError(f"{column}: {column.type!r}")

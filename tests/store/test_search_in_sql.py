@@ -204,7 +204,9 @@ async def test_meta_properties_may_lack_their_dollar_unless_a_property_is_called
 async def _rows(database: Database) -> list[tuple[Any, ...]]:
     async with database.read() as session:
         rows = (await session.exec(select(EntityValueRow))).all()
-    return sorted(((r.entity_id, r.name, r.place, r.kind, r.head, r.whole, r.number, r.moment) for r in rows), key=repr)
+    return sorted(
+        ((r.entity_id, r.name, r.place, r.kind, r.head, r.whole, r.number, r.moment, r.rest) for r in rows), key=repr
+    )
 
 
 async def test_what_an_entity_is_found_by_follows_every_write(database: Database, small: Graph) -> None:
@@ -326,6 +328,17 @@ async def test_entities_that_were_there_before_are_found_after_the_migration(
 ) -> None:
     before = await _rows(database)
     assert before
+    all_of_them = select(EntityValueRow.entity_id, EntityValueRow.name)
+    own = all_of_them.where(EntityValueRow.place == 0)
+    async with database.read() as session:
+        named = set((await session.exec(all_of_them)).all())
+        assert set((await session.exec(own)).all()) < named, "there are arrays that are found by their elements alone"
+    await asyncio.to_thread(_migrated, database_url, "downgrade", "0018")
+    async with Database(database_url) as old, old.read() as session:
+        assert set((await session.exec(own)).all()) == named
+    await asyncio.to_thread(migrate.upgrade, database_url)
+    async with Database(database_url) as again:
+        assert await _rows(again) == before
     await asyncio.to_thread(_migrated, database_url, "downgrade", "0004")
     await asyncio.to_thread(migrate.upgrade, database_url)
     async with Database(database_url) as again:

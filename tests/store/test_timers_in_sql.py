@@ -461,7 +461,7 @@ def test_timers_of_before_the_upgrade_fire_when_they_are_due(database_url: str) 
                 "INSERT INTO entities (id, blueprint, identifier, title, created_at, updated_at, datasource, document)"
                 " VALUES (:row_id, 'env', :row_id, '', '2026-01-02 03:04:05', '2026-01-02 03:04:05', '', :document)",
                 row_id=row_id,
-                document=json.dumps({"properties": {"ttl": value} if value else {}}),
+                document=json.dumps({"properties": {"ttl": value} if value else {}, "team": []}),
             )
     finally:
         migrate.upgrade(database_url)

@@ -54,7 +54,7 @@ def _fill(values: sa.Table) -> None:
         after = rows[-1].id
         connection.execute(named, [{"this": row_id, "called": document["title"]} for row_id, document in rows])
         found = [
-            {"entity_id": row_id, **entry._asdict()}
+            {"entity_id": row_id, **{name: part for name, part in entry._asdict().items() if name in values.c}}
             for row_id, document in rows
             for entry in entries(document["properties"], document["team"])
         ]
