@@ -1,6 +1,5 @@
 """Entities: create, change, read and delete what the catalog holds."""
 
-import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
@@ -35,6 +34,7 @@ from domain.errors import (
 from domain.identifiers import new
 from domain.models import Written
 from store import blueprints, catalog, entities
+from store.database import json_text
 from store.entity_batches import Put, PutOptions
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["entities"])
@@ -292,13 +292,9 @@ async def _streamed(
             documents = await shown(services, session, found, reading, known=[blueprint])
         if not found:
             break
-        yield separator + b",".join(_json(document) for document in documents)
+        yield separator + b",".join(json_text(document).encode() for document in documents)
         after, separator = found[-1].identifier, b","
     yield b"]}"
-
-
-def _json(document: Document) -> bytes:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _failed(document: JsonValue, index: int, refusal: InterlockError) -> Document:

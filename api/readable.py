@@ -4,7 +4,7 @@ Admins, the organization's credentials and the tokens given to backends read eve
 for them; for others it is one statement more, and a rule in the search only where a blueprint does not let them.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -20,9 +20,9 @@ from domain.readers import restriction
 from domain.rule_values import Query
 from domain.users import Caller
 from store import blueprint_permissions, entities, policies, search
-from store.found import Place
+from store.found import Found, Place
 
-Portion = Callable[[AsyncSession, str], Awaitable[list[Entity]]]
+Portion = Callable[[AsyncSession, str], Awaitable[Sequence[Found]]]
 """Gives the next entities of a blueprint after one, in a session that only reads."""
 
 
@@ -74,14 +74,14 @@ async def portions(
     rule = await _rule(services, session, caller, None, at=at, blueprint=blueprint)
     if rule is None:
 
-        async def everything(session: AsyncSession, after: str) -> list[Entity]:
+        async def everything(session: AsyncSession, after: str) -> Sequence[Found]:
             return await entities.portion(session, blueprint, after=after)
 
         return everything
     asked = await _search(services, session, caller, rule, at=at, blueprint=blueprint)
 
-    async def some(session: AsyncSession, after: str) -> list[Entity]:
-        return [one.entity for one in (await asked.page(session, after=Place(blueprint, after))).found]
+    async def some(session: AsyncSession, after: str) -> Sequence[Found]:
+        return (await asked.page(session, after=Place(blueprint, after))).found
 
     return some
 

@@ -14,8 +14,9 @@ from domain.derived import TEAM
 from domain.documents import Document
 from domain.entities import Entity
 from domain.entity_projection import projected
-from store import derived, relations
-from store.shown import as_document, attach_scorecards
+from store import relations
+from store.found import Found
+from store.shown import documents as whole
 
 # Clients send options without a value, which says nothing.
 _Flag = Annotated[bool, BeforeValidator(lambda value: False if value == "" else value)]
@@ -71,7 +72,7 @@ ReadingOptions = Annotated[Reading, Depends(_reading)]
 async def shown(
     services: ApiServices,
     session: AsyncSession,
-    entities: Sequence[Entity],
+    entities: Sequence[Entity | Found],
     reading: Reading | None = None,
     *,
     known: Iterable[Blueprint] = (),
@@ -85,7 +86,7 @@ async def shown(
         Unavailable: no process could be had to make the calculations.
     """
     reading = reading or Reading()
-    whole = await derived.complete(
+    documents = await whole(
         session,
         entities,
         evaluate=services.evaluate,
@@ -94,10 +95,8 @@ async def shown(
         wanted=lambda name: reading.wants("team") if name == TEAM else reading.wants("properties", name),
         known=known,
         named_mirrors=reading.attach_identifier_to_title_mirror_properties,
+        scored=reading.wants("scorecards"),
     )
-    documents = [as_document(entity, candidate) for entity, candidate in zip(entities, whole, strict=True)]
-    if reading.wants("scorecards"):
-        await attach_scorecards(session, entities, documents)
     documents = [projected(document, reading.include, reading.exclude) for document in documents]
     if reading.attach_title_to_relation:
         await _attach_titles(session, entities, documents)
@@ -111,7 +110,8 @@ def _compacted(document: Document) -> Document:
     return {key: filled(value) if key in ("properties", "relations") else value for key, value in document.items()}
 
 
-async def _attach_titles(session: AsyncSession, entities: Sequence[Entity], documents: Sequence[Document]) -> None:
+async def _attach_titles(session: AsyncSession, found: Sequence[Entity | Found], documents: Sequence[Document]) -> None:
+    entities = [one.entity if isinstance(one, Found) else one for one in found]
     titles = await relations.titles(session, entities)
 
     def titled(entity: Entity, name: str, value: JsonValue) -> JsonValue:

@@ -20,11 +20,13 @@ from api.errors import responses
 from api.reading import Reading, ReadingOptions, shown
 from api.services import ApiServices, Now, Services
 from domain import rules
+from domain.blueprints import Blueprint
 from domain.documents import Document
 from domain.errors import InvalidRequest, NotFound
 from domain.models import Written
 from domain.rule_values import Query
 from store import blueprints, search
+from store.database import json_text
 from store.datasources import Datasource
 from store.found import Page, Place
 from store.search import AT_ONCE
@@ -112,12 +114,12 @@ async def search_blueprint(
         reading, include=reading.include + tuple(body.include), exclude=reading.exclude + tuple(body.exclude)
     )
     async with services.database.read() as session:
-        await blueprints.get(session, blueprint)
+        known = await blueprints.get(session, blueprint)
         asked = await readable.narrowed(services, session, caller, asked, at=now, blueprint=blueprint)
         found = await search.prepared(
             session, asked, at=now, caller=caller, complete=completing(services, now), blueprint=blueprint
         )
-    return await _streamed(_pieces(services, found, reading, _next, after=after, limit=body.limit))
+    return await _streamed(_pieces(services, found, reading, _next, after=after, limit=body.limit, known=[known]))
 
 
 async def _pieces(
@@ -128,6 +130,7 @@ async def _pieces(
     *,
     after: Place | None = None,
     limit: int | None = None,
+    known: Sequence[Blueprint] = (),
 ) -> AsyncIterator[bytes]:
     # Each portion is read in a session of its own: a slow client keeps no connection to the database.
     met: dict[str, None] = {}
@@ -136,16 +139,15 @@ async def _pieces(
         async with services.database.read() as session:
             portion = AT_ONCE if left is None else min(left, AT_ONCE)
             page = await source.page(session, after=after, limit=portion)
-            found = [one.entity for one in page.found]
-            documents = await shown(services, session, found, reading) if found else []
-        met |= dict.fromkeys(entity.blueprint for entity in found)
-        yield lead + b",".join(map(_json, documents))
+            documents = await shown(services, session, page.found, reading, known=known)
+        met |= dict.fromkeys(one.blueprint for one in page.found)
+        yield lead + b",".join(json_text(document).encode() for document in documents)
         lead, after = b",", page.next
-        left = None if left is None else left - len(found)
+        left = None if left is None else left - len(page.found)
         if after is None or left == 0:
             break
-    yield b"]" + b"".join(b',"%b":%b' % (key.encode(), _json(value)) for key, value in ending(list(met), after).items())
-    yield b"}"
+    rest = json_text(ending(list(met), after))[1:]
+    yield (f"],{rest}" if len(rest) > 1 else "]}").encode()
 
 
 async def _streamed(pieces: AsyncIterator[bytes]) -> StreamingResponse:
@@ -169,7 +171,7 @@ def _next(_: Sequence[str], after: Place | None) -> Document:
 
 
 def _cursor(place: Place) -> str:
-    return base64.urlsafe_b64encode(_json(list(place))).decode()
+    return base64.urlsafe_b64encode(json_text(list(place)).encode()).decode()
 
 
 def _place(key: str, cursor: str | None, *, of: str | None = None) -> Place | None:
@@ -189,7 +191,3 @@ def _place(key: str, cursor: str | None, *, of: str | None = None) -> Place | No
     except (ValueError, RecursionError, binascii.Error):
         pass
     raise InvalidRequest(f"{key}: must be the `next` of an answer to this search")
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,13 +1,14 @@
 """All blueprints as rules about derived values see them, read again only when one has changed."""
 
 from collections import OrderedDict
+from collections.abc import Collection, Iterable
 from hashlib import sha256
 from typing import Final
 
 import sqlalchemy as sa
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from domain.blueprints import Definition
+from domain.blueprints import Blueprint, Definition
 from domain.derived import Definitions
 from domain.errors import InvalidRequest
 from store import blueprints
@@ -34,6 +35,12 @@ async def current(session: AsyncSession) -> Definitions:
         if session.info.get(ONLY_READS):
             session.info[_SEEN] = remembered
     return remembered
+
+
+async def about(session: AsyncSession, of: Collection[str], known: Iterable[Blueprint] = ()) -> Definitions:
+    """What has to be known of these blueprints: of `known` ones that derive nothing, nothing more, and no statement."""
+    found = Definitions({one.identifier: one.definition for one in known})
+    return await current(session) if any(map(found.derives, of)) else found
 
 
 async def _read(session: AsyncSession) -> Definitions:

@@ -25,7 +25,7 @@ from domain.entities import Entity
 from domain.jq import Evaluator, Outcome, Overran
 from store import aggregations
 from store.catalog_tables import EntityRow
-from store.definitions import current
+from store.definitions import about
 
 _AT_ONCE: Final = 500
 _EVALUATED_AT_ONCE: Final = 4
@@ -70,10 +70,8 @@ async def complete(
     Raises:
         Unavailable: no process could be had to run the calculations.
     """
-    definitions = Definitions({one.identifier: one.definition for one in known})
     of = {entity.blueprint for entity in entities}
-    if any(map(definitions.derives, of)):
-        definitions = await current(session)
+    definitions = await about(session, of, known)
     names = {
         blueprint: [name for name in (TEAM, *definitions.derived(blueprint)) if wanted(name)]
         if calculated

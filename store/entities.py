@@ -24,6 +24,7 @@ from store import changes, entity_values, pending_changes, timer_rows
 from store.catalog_tables import EntityRelationRow, EntityRow
 from store.columns import JsonText, table
 from store.database import Raced, execute, json_text
+from store.found import Found
 from store.plain_inserts import PlainInsert, Row, insert_all
 from store.search_columns import among_given
 
@@ -253,15 +254,15 @@ async def related_by(session: AsyncSession, blueprint: str, relation: str) -> in
     return (await session.exec(counted)).one()
 
 
-async def portion(session: AsyncSession, blueprint: str, *, after: str, limit: int = _AT_ONCE) -> list[Entity]:
+async def portion(session: AsyncSession, blueprint: str, *, after: str, limit: int = _AT_ONCE) -> list[Found]:
     """The next entities of the blueprint by identifier, beginning after one."""
     rows = await session.exec(
-        select(EntityRow.document)
+        select(EntityRow.id, EntityRow.document)
         .where(EntityRow.blueprint == blueprint, col(EntityRow.identifier) > after)
         .order_by(col(EntityRow.identifier))
         .limit(limit)
     )
-    return [Entity.model_validate(document) for document in rows]
+    return [Found(row_id, dict(document)) for row_id, document in rows]
 
 
 async def to_change(session: AsyncSession, blueprint: str) -> AsyncIterator[tuple[str, Document]]:

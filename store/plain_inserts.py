@@ -31,7 +31,7 @@ _COPIED: Final = 20
 """From how many rows on PostgreSQL is sent a COPY, which takes one trip more."""
 _ASIDE: Final = 100
 """From how many rows on SQLite works in a thread: to hand over to one costs as much as some dozen rows."""
-_TOGETHER: Final = (100, 50, 10)
+_TOGETHER: Final = (400, 100, 50, 10)
 """How many rows SQLite takes in a statement. Few sizes: each is prepared once."""
 
 

@@ -26,11 +26,11 @@ from store.definitions import current
 from store.derived import Completing
 from store.found import Found, Page, Place
 from store.search_around import Around, Names, rows_of
-from store.search_columns import Condition, among, among_given, unindexed
-from store.search_ids import ids_of, rarest
+from store.search_columns import Condition, among, among_given, among_ids, told, unindexed
+from store.search_ids import ids_among, ids_of, rarest
 from store.search_relations import Chains
 from store.search_sql import Compiler, Exact, Node, Open, exact_parts, has_open, is_short, refuse_large, truth
-from store.search_values import ENTITIES, Choice, choices, chosen, told_apart, united_ids
+from store.search_values import ENTITIES, Choice, choices, chosen, told_apart
 
 AT_ONCE: Final = 500
 """How many rows are read at a time."""
@@ -174,7 +174,7 @@ class Search:
         left = [choice for choice in demanded if choice != by]
         for choice in left[:_TRIED]:
             if ids:
-                ids = {row[0] for row in await rows_of(session, united_ids(choice, of=ids))}
+                ids = await ids_among(session, choice, ids)
         if len(left) > _TRIED or (by is not None and by not in demanded):
             return _Few(ids)
         return _Few(ids, sa.and_(sa.true(), *others))
@@ -190,9 +190,9 @@ class Search:
             condition = few.condition
         is_read = few is not None and len(few.ids) <= _FEW
         if few is not None:
-            where = sa.and_(among(ENTITIES.id if is_read else unindexed(ENTITIES.id), few.ids), where)
+            where = sa.and_(among_ids(ENTITIES.id if is_read else unindexed(ENTITIES.id), few.ids), where)
         if self._blueprints is not None:
-            where = sa.and_(among(unindexed(_BLUEPRINT) if is_read else _BLUEPRINT, self._blueprints), where)
+            where = sa.and_(among(told(_BLUEPRINT) if is_read else _BLUEPRINT, self._blueprints), where)
         order = _IN_ORDER if is_read else (_BLUEPRINT, ENTITIES.identifier)
         return found.where(condition, where).order_by(*order).limit(limit)
 

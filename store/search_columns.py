@@ -58,6 +58,21 @@ def _plus(element: Any, compiler: Any, **how: Any) -> str:
     return f"+{compiler.process(element.clauses, **how)}"
 
 
+class told(FunctionElement[str]):  # noqa: N801 - an operator of SQL
+    """The text of rows that are found already: no database is to look for more of them in an index.
+
+    PostgreSQL would look for all that have it as well, where it does not know yet that they are many.
+    """
+
+    type = sa.String()
+    inherit_cache = True
+
+
+@compiles(told)
+def _and_nothing(element: Any, compiler: Any, **how: Any) -> str:
+    return f"({compiler.process(element.clauses, **how)} || '')"
+
+
 class relation_kind(FunctionElement[str]):  # noqa: N801 - a function of SQL
     """The JSON type of a relation in the document of an entity. Its name has no characters that mean something."""
 
@@ -95,6 +110,30 @@ class _Values(TypeDecorator[list[Any]]):
         """The parameter."""
         return json.dumps(value, ensure_ascii=False) if dialect.name == "sqlite" else value
 
+    def process_result_value(self, value: Any, dialect: Dialect) -> list[Any]:
+        """The values, where they come back as one."""
+        if value is None:  # of no rows
+            return []
+        found: list[Any] = json.loads(value) if dialect.name == "sqlite" else value
+        return found
+
+
+class gathered(FunctionElement[list[Any]]):  # noqa: N801 - a function of SQL
+    """The texts of all rows in one: thousands of rows take the drivers longer than the databases."""
+
+    type = _Values(sa.Text)
+    inherit_cache = True
+
+
+@compiles(gathered)
+def _array_agg(element: Any, compiler: Any, **how: Any) -> str:
+    return f"array_agg({compiler.process(element.clauses, **how)})"
+
+
+@compiles(gathered, "sqlite")
+def _json_group_array(element: Any, compiler: Any, **how: Any) -> str:
+    return f"json_group_array({compiler.process(element.clauses, **how)})"
+
 
 class _within(FunctionElement[bool]):  # noqa: N801 - an operator of SQL
     type = sa.Boolean()
@@ -117,6 +156,36 @@ def _json_each(element: Any, compiler: Any, **how: Any) -> str:
     return f"({left} IN (SELECT value FROM json_each({right})))"  # noqa: S608 - both are compiled
 
 
+class _Ids(_Values):
+    """Many ids in one parameter: a text with commas where that can become an array, otherwise JSON."""
+
+    cache_ok = True
+
+    def __init__(self) -> None:
+        super().__init__(sa.Text)
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The type of the parameter."""
+        return dialect.type_descriptor(sa.Text())
+
+    def process_bind_param(self, value: list[Any] | None, dialect: Dialect) -> Any:
+        """The parameter."""
+        return super().process_bind_param(value, dialect) if dialect.name == "sqlite" else ",".join(value or ())
+
+
+class _is_id(_within):  # noqa: N801 - an operator of SQL
+    inherit_cache = True
+
+
+@compiles(_is_id)
+def _any_id(element: Any, compiler: Any, **how: Any) -> str:
+    left, right = (compiler.process(part, **how) for part in element.clauses)
+    return f"({left} = ANY (string_to_array({right}, ',')))"
+
+
+compiles(_is_id, "sqlite")(_json_each)
+
+
 def among(left: sa.ColumnElement[Any], texts: Collection[str]) -> Condition:
     """Whether the text, which is not null, is one of these."""
     return _among(left, sorted(texts), sa.Text)
@@ -125,6 +194,13 @@ def among(left: sa.ColumnElement[Any], texts: Collection[str]) -> Condition:
 def among_given(left: sa.ColumnElement[Any], name: str) -> Condition:
     """The same with a list of texts that is given under this name when the statement runs."""
     return _within(left, sa.bindparam(name, type_=_Values(sa.Text)))
+
+
+def among_ids(left: sa.ColumnElement[Any], ids: Collection[str]) -> Condition:
+    """Whether the id is one of these, which are ours and have no commas: as one text, many are sent sooner."""
+    if len(ids) <= _FEW:
+        return among(left, ids)
+    return _is_id(left, sa.bindparam(None, sorted(ids), type_=_Ids(), unique=True))
 
 
 def among_moments(left: sa.ColumnElement[Any], moments: Collection[int]) -> Condition:

@@ -1,6 +1,6 @@
 """The ids that a rule selects, and how many: by that a search decides how to go about it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
@@ -12,18 +12,26 @@ from domain.indexed_values import HEAD
 from store.catalog_tables import EntityValueRow
 from store.columns import table
 from store.search_around import rows_of
+from store.search_columns import gathered
 from store.search_values import Choice, united_ids
 
 _VALUES: Final = table(EntityValueRow).c
+
+
+def _ids(selected: sa.Select[Any] | sa.CompoundSelect[Any]) -> sa.Select[Any]:
+    """The ids that the statement selects, in one row."""
+    return sa.select(gathered(next(iter(selected.subquery().c))))
+
+
 _OF_PROPERTY: Final = (
     sa.select(_VALUES.entity_id)
     .where(_VALUES.name == sa.bindparam("name"), _VALUES.kind == sa.bindparam("kind"), _VALUES.place == 0)
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
-_OF_TEXT: Final = _OF_PROPERTY.where(
-    _VALUES.number == 0.0, _VALUES.whole.is_(None), _VALUES.head == sa.bindparam("value")
+_OF_TEXT: Final = _ids(
+    _OF_PROPERTY.where(_VALUES.number == 0.0, _VALUES.whole.is_(None), _VALUES.head == sa.bindparam("value"))
 )
-_OF_NUMBER: Final = _OF_PROPERTY.where(_VALUES.head == "", _VALUES.number == sa.bindparam("value"))
+_OF_NUMBER: Final = _ids(_OF_PROPERTY.where(_VALUES.head == "", _VALUES.number == sa.bindparam("value")))
 
 Equality: TypeAlias = tuple[sa.Select[Any], dict[str, Any]]
 """A statement that was made beforehand, and what it is given: selects whatever has a value as one of its properties."""
@@ -43,10 +51,16 @@ async def ids_of(session: AsyncSession, by: Choice | Equality, most: int) -> set
     """What the choice selects; None if that is more than so many."""
     match by:
         case sa.Select() as statement, dict() as given:
-            rows = await rows_of(session, statement, given | {"most": most + 1})
+            [[found]] = await rows_of(session, statement, given | {"most": most + 1})
         case _:
-            rows = await rows_of(session, united_ids(by).limit(most + 1))
-    return {row[0] for row in rows} if len(rows) <= most else None
+            [[found]] = await rows_of(session, _ids(united_ids(by).limit(most + 1)))
+    return set(found) if len(found) <= most else None
+
+
+async def ids_among(session: AsyncSession, by: Choice, ids: Collection[str]) -> set[str]:
+    """Those of the ids that the choice selects."""
+    [[found]] = await rows_of(session, _ids(united_ids(by, of=ids)))
+    return set(found)
 
 
 async def rarest(session: AsyncSession, several: Sequence[Choice], most: int) -> Choice:

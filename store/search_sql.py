@@ -22,6 +22,7 @@ from domain.rule_values import (
     Comparison,
     Computed,
     Context,
+    Listed,
     Operator,
     PathMatch,
     Property,
@@ -40,6 +41,8 @@ from store.search_values import ENTITIES, Named, expired, owned_by, united
 
 MAX_PARAMETERS: Final = 30_000
 """How many values a statement may have; PostgreSQL takes 32,767."""
+
+_SHORT: Final = 20
 
 _COLUMNS: Final[dict[str, sa.ColumnElement[Any]]] = {
     "$identifier": ENTITIES.identifier,
@@ -279,10 +282,12 @@ def _derived(definition: Definition) -> Iterable[str]:
 
 
 def is_short(rule: Rule) -> bool:
-    """Whether the rule compares one property with one plain value: a hundred of those make no large statement."""
+    """Whether the rule compares one property with a plain value, or few: a hundred of those make no large statement."""
     match rule:
         case Comparison(subject=Property(), value=None | bool() | int() | float() | str()):
             return True
+        case Comparison(subject=Property(), value=Listed(values)):
+            return len(values) <= _SHORT
     return False
 
 

@@ -17,7 +17,7 @@ from domain.matching import Operands
 from domain.rule_values import Comparison, Context, Operator
 from store.catalog_tables import EntityRow, EntityValueRow
 from store.columns import table
-from store.search_columns import Condition, among, among_moments, begins, contains, ends, unindexed
+from store.search_columns import Condition, among, among_ids, among_moments, begins, contains, ends, unindexed
 
 ENTITIES: Final = table(EntityRow).c
 _ID: Final = unindexed(ENTITIES.id)
@@ -76,7 +76,7 @@ def told_apart(condition: Any) -> tuple[list[Choice], list[Condition]]:
 def united_ids(choice: Choice, *, of: Collection[str] | None = None) -> sa.Select[Any] | sa.CompoundSelect[Any]:
     """The ids that the choice selects, of all or of these."""
     if of is not None:
-        choice = tuple(select.where(among(next(iter(select.selected_columns)), of)) for select in choice)
+        choice = tuple(select.where(among_ids(next(iter(select.selected_columns)), of)) for select in choice)
     return sa.union_all(*choice) if len(choice) > 1 else choice[0]
 
 

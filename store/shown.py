@@ -1,45 +1,67 @@
 """Entities as they are shown to people, rules and templates: with what is derived, and what scorecards say."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from domain import candidates
+from domain.blueprints import Blueprint
 from domain.documents import Document
 from domain.entities import Entity
 from domain.jq import Evaluator
-from store import definitions, derived, scorecards
+from store import scorecards
+from store.definitions import about
+from store.derived import complete
 from store.found import Found
 
 
 async def documents(
-    session: AsyncSession, entities: Sequence[Entity | Found], *, evaluate: Evaluator, at: datetime
+    session: AsyncSession,
+    entities: Sequence[Entity | Found],
+    *,
+    evaluate: Evaluator,
+    at: datetime,
+    calculated: bool = True,
+    wanted: Callable[[str], bool] = lambda name: True,
+    known: Iterable[Blueprint] = (),
+    named_mirrors: bool = False,
+    scored: bool = True,
 ) -> list[Document]:
     """The entities, whole, in their order. The session only reads.
+
+    `scored` is whether there is what scorecards say; the other options are those of `store.derived.complete`.
 
     Raises:
         Unavailable: no process could be had to make the calculations.
     """
     if not entities:
         return []
-    known = await definitions.current(session)
-    if any(known.derives(blueprint) for blueprint in {entity.blueprint for entity in entities}):
+    of = {entity.blueprint for entity in entities}
+    definitions = await about(session, of, known)
+    if any(map(definitions.derives, of)):
         parsed = [one.entity if isinstance(one, Found) else one for one in entities]
-        whole = await derived.complete(session, parsed, evaluate=evaluate, at=at)
-        found = [as_document(entity, candidate) for entity, candidate in zip(parsed, whole, strict=True)]
+        whole = await complete(
+            session,
+            parsed,
+            evaluate=evaluate,
+            at=at,
+            calculated=calculated,
+            wanted=wanted,
+            known=known,
+            named_mirrors=named_mirrors,
+        )
+        found = [
+            entity.document() | {"team": list(candidate.team), "properties": dict(candidate.properties)}
+            for entity, candidate in zip(parsed, whole, strict=True)
+        ]
     else:
         found = [entity.document() for entity in entities]
-    await attach_scorecards(session, entities, found)
+    if scored:
+        await _attach_scorecards(session, entities, found)
     return found
 
 
-def as_document(entity: Entity, whole: candidates.Entity) -> Document:
-    """One entity with what is derived."""
-    return entity.document() | {"team": list(whole.team), "properties": dict(whole.properties)}
-
-
-async def attach_scorecards(
+async def _attach_scorecards(
     session: AsyncSession, entities: Sequence[Entity | Found], documents: Sequence[Document]
 ) -> None:
     """What the scorecards say; the key is absent where the blueprint has none."""

@@ -244,7 +244,7 @@ async def test_renames_and_writers_do_not_get_in_each_others_way(catalogued: Dat
         *map(write, range(5, 10)), rename(catalogued, "service", Part.RELATION, "uses", "needs"), forget()
     )
     async with catalogued.read() as session:
-        found = await entities.portion(session, "service", after="")
+        found = [one.entity for one in await entities.portion(session, "service", after="")]
         rows = (
             await session.exec(
                 select(EntityRow.identifier, EntityRelationRow.relation, EntityRelationRow.target)

@@ -81,7 +81,7 @@ async def put(
 async def tiers(database: Database) -> dict[str, object]:
     async with database.read() as session:
         found = await entities.portion(session, "service", after="")
-    return {str(one.identifier): one.properties.get("tier") for one in found}
+    return {str(one.identifier): one.entity.properties.get("tier") for one in found}
 
 
 async def recorded(database: Database) -> int:

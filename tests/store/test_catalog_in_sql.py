@@ -61,7 +61,7 @@ async def everything(database: Database) -> dict[str, Entity]:
     """All entities of the blueprint `service`."""
     async with database.read() as session:
         found = await entities.portion(session, "service", after="", limit=10_000)
-    return {one.identifier: one for one in found}
+    return {one.identifier: one.entity for one in found}
 
 
 async def test_of_those_who_create_the_same_entity_one_does(database: Database, blueprint: Blueprint) -> None:

@@ -273,7 +273,7 @@ async def test_five_hundred_entities_take_a_few_statements(database: Database, e
             request = parsed_request({"identifier": f"s{number}", "relations": relations})
             await catalog.put(session, service, request, options, generated=new("e"), writer=author, complete=never)
     async with database.read() as session:
-        found = await entities.portion(session, "service", after="", limit=500)
+        found = [one.entity for one in await entities.portion(session, "service", after="", limit=500)]
         assert len(found) == 500
         with statements() as seen:
             whole = await derived.complete(session, found, evaluate=evaluate, at=AT)

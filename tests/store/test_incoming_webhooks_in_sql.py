@@ -83,7 +83,7 @@ async def recorded(database: Database, resource: str) -> list[Document]:
 
 async def there(database: Database, blueprint: str = "service") -> dict[str, Entity]:
     async with database.read() as session:
-        return {one.identifier: one for one in await entities.portion(session, blueprint, after="")}
+        return {one.identifier: one.entity for one in await entities.portion(session, blueprint, after="")}
 
 
 async def test_a_webhook_is_found_by_name_and_by_key(database: Database, webhook: IncomingWebhook) -> None:

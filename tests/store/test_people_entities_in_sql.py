@@ -147,7 +147,7 @@ async def agree(database: Database) -> tuple[list[User], list[Team]]:
     async with database.read() as session:
         people, groups = await users.everybody(session), await teams.listed(session)
         found = {
-            blueprint: {one.identifier: one for one in await entities.portion(session, blueprint, after="")}
+            blueprint: {one.identifier: one.entity for one in await entities.portion(session, blueprint, after="")}
             for blueprint in (USER, TEAM)
         }
         kinds = {name: Kind(name, (await blueprints.get(session, name)).definition) for name in (USER, TEAM)}

@@ -143,7 +143,9 @@ async def said(database: Database, *identifiers: str) -> dict[str, Any]:
 
 async def shown(database: Database, blueprint: str = "_rule_result") -> dict[str, Entity]:
     async with database.read() as session:
-        return {one.identifier: one for one in await entities.portion(session, blueprint, after="", limit=10_000)}
+        return {
+            one.identifier: one.entity for one in await entities.portion(session, blueprint, after="", limit=10_000)
+        }
 
 
 async def log(database: Database, *, kind: str = "entity", blueprint: str = "_rule_result") -> list[Any]:
