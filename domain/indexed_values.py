@@ -1,8 +1,8 @@
 """What searches find an entity by: its properties as rows that SQLite and PostgreSQL compare as rules do.
 
-How values compare is said in `domain/comparisons.py`. A property that is not null has an entry for itself, at place 0;
-an array has one for each of its elements that is equal to anything instead, if there are such, and the first of them
-tells what else there is. The teams are the property `$team`.
+How values compare is said in `domain/comparisons.py`. A property that is not null has an entry for itself, at place 0.
+An array with elements that are equal to anything has an entry for each of those instead, and the first of them tells
+what follows it. The teams are the property `$team`.
 """
 
 from base64 import b64encode

@@ -38,7 +38,7 @@ async def current(session: AsyncSession) -> Definitions:
 
 
 async def about(session: AsyncSession, of: Collection[str], known: Iterable[Blueprint] = ()) -> Definitions:
-    """What has to be known of these blueprints: of `known` ones that derive nothing, nothing more, and no statement."""
+    """What derives values of entities of these blueprints; nothing is read if all are `known` and derive nothing."""
     found = Definitions({one.identifier: one.definition for one in known})
     return await current(session) if any(map(found.derives, of)) else found
 

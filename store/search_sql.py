@@ -43,6 +43,7 @@ MAX_PARAMETERS: Final = 30_000
 """How many values a statement may have; PostgreSQL takes 32,767."""
 
 _SHORT: Final = 20
+"""How many values of one rule are few."""
 
 _COLUMNS: Final[dict[str, sa.ColumnElement[Any]]] = {
     "$identifier": ENTITIES.identifier,
