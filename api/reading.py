@@ -1,6 +1,6 @@
 """What routes that answer with entities have in common: the options of the query, and entities as they are shown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -75,7 +75,7 @@ async def shown(
     entities: Sequence[Entity | Found],
     reading: Reading | None = None,
     *,
-    known: Iterable[Blueprint] = (),
+    known: Collection[Blueprint] = (),
 ) -> list[Document]:
     """The entities as the API tells them, in their order, with what is derived.
 

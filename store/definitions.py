@@ -1,7 +1,7 @@
 """All blueprints as rules about derived values see them, read again only when one has changed."""
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from hashlib import sha256
 from typing import Final
 
@@ -37,7 +37,7 @@ async def current(session: AsyncSession) -> Definitions:
     return remembered
 
 
-async def about(session: AsyncSession, of: Collection[str], known: Iterable[Blueprint] = ()) -> Definitions:
+async def about(session: AsyncSession, of: Collection[str], known: Collection[Blueprint] = ()) -> Definitions:
     """What derives values of entities of these blueprints; nothing is read if all are `known` and derive nothing."""
     found = Definitions({one.identifier: one.definition for one in known})
     return await current(session) if any(map(found.derives, of)) else found

@@ -51,7 +51,7 @@ async def complete(
     at: datetime,
     calculated: bool = True,
     wanted: Callable[[str], bool] = lambda name: True,
-    known: Iterable[Blueprint] = (),
+    known: Collection[Blueprint] = (),
     named_mirrors: bool = False,
 ) -> list[candidates.Entity]:
     """The entities, in their order, with what is derived. The session only reads.

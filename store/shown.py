@@ -1,6 +1,6 @@
 """Entities as they are shown to people, rules and templates: with what is derived, and what scorecards say."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -23,7 +23,7 @@ async def documents(
     at: datetime,
     calculated: bool = True,
     wanted: Callable[[str], bool] = lambda name: True,
-    known: Iterable[Blueprint] = (),
+    known: Collection[Blueprint] = (),
     named_mirrors: bool = False,
     scored: bool = True,
 ) -> list[Document]:
