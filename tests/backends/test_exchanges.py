@@ -12,6 +12,7 @@ from backends import Delivery, Resources, Rest, open_transport, parse_rendered
 from backends._exchanges import Exchange, HttpExchange, KafkaExchange, retry_after
 from backends.base import Unconfirmed
 from domain.errors import BackendFault, BackendRefused, BackendUnavailable
+from tests.support.listening import serving
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -82,12 +83,10 @@ async def test_an_answer_of_an_api_that_was_cut_is_not_complete(limit: int, brok
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n{"default_branch":"dev"}')
         await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server, open_transport() as http:
+    async with serving(serve) as port, open_transport() as http:
         using = Resources(signing_secret="s", http=http, response_limit=limit)
-        answer = await Rest(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", using=using).get("/repo")
+        answer = await Rest(url=f"http://127.0.0.1:{port}", using=using).get("/repo")
     assert (answer.accepted, answer.broken) == (True, broken)
     assert answer.get("default_branch") == (None if broken else "dev")
 
@@ -97,23 +96,20 @@ async def test_credentials_that_no_header_may_hold_are_refused_and_nothing_is_se
     came: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await came.put(await reader.read())
-        finally:
-            writer.close()
+        await came.put(await reader.read())
 
-    server = await asyncio.start_server(take, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, open_transport() as http:
-        using = Resources(signing_secret="s", http=http, observe=seen.append)
-        api = Rest(url=url, using=using, headers={"Authorization": "Bearer ghp_1\r\nX-Evil: 1"})
-        with pytest.raises(BackendRefused, match="a header of the request holds a line break") as refused:
-            await api.post("/jobs", {})
+    async with serving(take) as port:
+        async with open_transport() as http:
+            using = Resources(signing_secret="s", http=http, observe=seen.append)
+            evil = {"Authorization": "Bearer ghp_1\r\nX-Evil: 1"}
+            api = Rest(url=f"http://127.0.0.1:{port}", using=using, headers=evil)
+            with pytest.raises(BackendRefused, match="a header of the request holds a line break") as refused:
+                await api.post("/jobs", {})
+        assert await came.get() == b""
     assert not isinstance(refused.value, Unconfirmed)
     (told,) = seen
     assert isinstance(told, HttpExchange)
     assert (told.status, told.sent, told.unknown) == (None, False, False)
-    assert await came.get() == b""
 
 
 @pytest.mark.parametrize(
@@ -131,11 +127,9 @@ async def test_an_answer_is_told_and_whether_it_is_complete(
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
         await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        told = await told_of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", method="PUT")
+    async with serving(serve) as port:
+        told = await told_of(f"http://127.0.0.1:{port}/", method="PUT")
     assert (told.method, told.status, told.final_status, told.unknown) == ("PUT", status, final, unknown)
     assert told.took >= timedelta(0)
     if status:

@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from tests.support.listening import no_more
+
 
 @dataclass(frozen=True)
 class Call:
@@ -40,27 +42,32 @@ class FakeBackend:
     calls: list[Call] = field(default_factory=list)
     url: str = ""
     answer: Answer | None = None
+    _listener: socket.socket = field(init=False)
     _server: uvicorn.Server | None = None
     _task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Listen on a free port of loopback."""
-        listener = socket.socket()
-        listener.bind(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._server = _Quiet(
             uvicorn.Config(self._app, log_config=None, lifespan="off", loop="none", interface="asgi3")
         )
-        self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
         while not self._server.started:
             await asyncio.sleep(0.001)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop listening."""
+        """Stop listening; no connection outlives this."""
         if self._server and self._task:
+            await no_more(self._listener.fileno())
             self._server.force_exit = self._server.should_exit = True
             await self._task
+            for connection in list(self._server.server_state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)  # what is closed says so in the next round of the loop
 
     async def called(self, times: int = 1, within: float = 10) -> Call:
         """The newest call, once there are that many."""

@@ -162,8 +162,6 @@ class Hostile:
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
             pass
-        finally:
-            writer.close()
 
     def _parts(self) -> Iterator[bytes]:
         yield from self.row.parts

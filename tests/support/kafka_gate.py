@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from tests.support.kafka import Broker
+from tests.support.listening import serving
 from tests.support.processes import LOOPBACK, free_ports
 
 _API_VERSIONS, _HANDSHAKE, _AUTHENTICATE = 18, 17, 36
@@ -149,22 +150,10 @@ class Scram:
 async def gated(broker: Broker, gate: Gate) -> AsyncIterator[Gate]:
     """The gate, open, before a broker that tells everybody to come through it."""
     broker.advertised = f"{LOOPBACK}:{gate.port}"
-    connections: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(gate.serve(reader, writer))
-        connections.add(task)
-        task.add_done_callback(connections.discard)
-        await task
-
-    async with broker, await asyncio.start_server(serve, LOOPBACK, gate.port, ssl=gate.tls) as server:
+    async with broker, serving(gate.serve, port=gate.port, tls=gate.tls):
         yield gate
-        server.close()
-        for task in list(connections):
-            task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
-        if gate.tls:  # whoever was still shaking hands has gone, which the event loop has yet to see
-            await asyncio.sleep(0.2)
+    if gate.tls:  # whoever was still shaking hands has gone, which the event loop has yet to see
+        await asyncio.sleep(0.2)
 
 
 async def _frame(reader: asyncio.StreamReader) -> bytes:

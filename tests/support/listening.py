@@ -3,10 +3,13 @@
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+"""Takes one connection, until it ends."""
 
 
 class Serves(Protocol):
@@ -88,36 +91,71 @@ class Strict:
         except Exception as broken:
             self.faults.append(f"the server itself is broken: {broken!r}")
             raise
-        finally:
-            writer.close()
 
     def _answered(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Said:
         raise NotImplementedError
 
 
+class _Connections:
+    """Those that a server has taken; each is closed when whoever serves it has ended, or never began.
+
+    Called by the event loop, which makes no task of its own for it then: one that is cancelled before it has begun
+    would leave its connection open.
+    """
+
+    def __init__(self, serve: Handler) -> None:
+        self._serve = serve
+        self._open: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._closed:
+            writer.close()
+            return
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._open.discard(task)
+            writer.close()
+            if not task.cancelled() and (fault := task.exception()) is not None:
+                said = {"message": "a server of the tests is broken", "exception": fault}
+                task.get_loop().call_exception_handler(said)
+
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._open.add(task)
+        task.add_done_callback(ended)
+
+    async def close(self) -> None:
+        self._closed = True
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+
+async def no_more(listener: int) -> None:
+    """Take no connection any more at this descriptor; the server knows all that were taken when this returns.
+
+    Servers of asyncio lose, and leave open, what they have just taken when they are closed.
+    """
+    asyncio.get_running_loop().remove_reader(listener)
+    await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def serving(serve: Handler, *, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Let it take connections on loopback, on the port that this tells; no connection outlives this."""
+    connections = _Connections(serve)
+    listener = await asyncio.start_server(connections, "127.0.0.1", port, ssl=tls)
+    try:
+        yield listener.sockets[0].getsockname()[1]
+    finally:
+        await no_more(listener.sockets[0].fileno())
+        listener.close()
+        await connections.close()
+        await listener.wait_closed()
+
+
 @asynccontextmanager
 async def listening(server: Serves, tls: ssl.SSLContext | None = None) -> AsyncIterator[None]:
     """Let it listen on a free port, which it is told; no connection outlives this."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            await server.serve(reader, writer)
-        except asyncio.CancelledError:
-            writer.close()
-        finally:
-            tasks.discard(task)
-
-    listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    server.port = listener.sockets[0].getsockname()[1]
-    try:
+    async with serving(server.serve, tls=tls) as server.port:
         yield
-    finally:
-        listener.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await listener.wait_closed()

@@ -13,6 +13,8 @@ from typing import Any, Self, cast
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from tests.support.listening import no_more
+
 Answer = Callable[[str], str]
 """What the server says to a recipient's address."""
 
@@ -51,6 +53,7 @@ class FakeMailbox:
     async def __aexit__(self, *_: object) -> None:
         """Stop listening."""
         if self._server:
+            await no_more(self._server.sockets[0].fileno())
             self._server.close()
         for session in self._sessions:
             if session.transport:

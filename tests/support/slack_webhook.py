@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.listening import listening
+
 PATH = "/services/T01ABCDEF/B02GHIJKL/abcdefghijklmnopqrstuvwx"
 _MOST_BLOCKS, _MOST_ATTACHMENTS = 50, 100
 
@@ -84,18 +86,11 @@ class SlackWebhook:
             await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
-        finally:
-            writer.close()
 
 
 @asynccontextmanager
 async def slack_webhook(**said: Any) -> AsyncIterator[SlackWebhook]:
     """A webhook on a free port."""
     fake = SlackWebhook(**said)
-    server = await asyncio.start_server(fake.serve, "127.0.0.1", 0)
-    fake.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(fake):
         yield fake
-    finally:
-        server.close()
-        await server.wait_closed()

@@ -17,6 +17,7 @@ from backends import open_transport
 from domain.jq import Evaluator
 from domain.runs import RunStatus
 from tests.support.backend import Call
+from tests.support.listening import serving
 from tests.support.product import Product, running
 from worker.main import services
 
@@ -138,11 +139,8 @@ async def test_an_answer_that_was_cut_is_not_tried_again(product: Product) -> No
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 100\r\n\r\nbusy")
         await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(cut, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
+    async with serving(cut) as port:
         run = await tried(product, {"statuses": [503]}, url=f"http://127.0.0.1:{port}/")
     (made,) = await attempts(product, run)
     assert run["status"] == "FAILURE"

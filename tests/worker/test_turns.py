@@ -19,6 +19,7 @@ from runtime.clock import now
 from store import runs
 from store.runs import Found
 from tests.support.backend import Call
+from tests.support.listening import serving
 from tests.support.product import Product, running
 from worker.main import services
 from worker.turns import TurnCalls
@@ -241,9 +242,8 @@ async def test_what_cannot_be_reached_waits_instead_of_failing(product: Product,
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
         await writer.drain()
-        writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", unused_tcp_port):
+    async with serving(answer, port=unused_tcp_port):
         for run in started:
             assert (await product.until(run["id"]))["status"] == "SUCCESS"
 
