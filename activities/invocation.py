@@ -6,6 +6,7 @@ import dataclasses
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 from urllib.parse import unquote
 
@@ -236,7 +237,7 @@ class InvocationActivity:
 
     async def _sent(self, method: InvocationMethod, run: Run, action: Action, watch: Watch) -> Receipt:
         """What came of it. The secrets that the method asks for are added to those that are known."""
-        token = self._services.access_token(run.id, run.interlock.depth)
+        token = partial(self._services.access_token, run.id, run.interlock.depth)
         using = telling(self._services.resources, watch.known)
         using = dataclasses.replace(using, access_token=token, observe=watch)
         watch.message = message = await self._deliveries.message_of(run, action)

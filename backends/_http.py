@@ -153,7 +153,7 @@ class HttpMethod(InvocationMethod):
         if url.userinfo:
             headers["Authorization"] = f"Basic {b64encode(f'{url.username}:{url.password}'.encode()).decode()}"
         elif own and using.access_token:
-            headers["Authorization"] = f"Bearer {using.access_token}"
+            headers["Authorization"] = f"Bearer {using.access_token()}"
 
         ours = {
             **sign(using.signing_secret, body or b"", using.now()),

@@ -125,8 +125,8 @@ class Resources:
     """The organization's client secret; it signs what we send."""
     own_addresses: frozenset[str] = frozenset()
     """`scheme://host[:port]` of our own API: calls to it are authenticated by us, and never private."""
-    access_token: str | None = field(default=None, repr=False)
-    """A machine token for calls to our own API; it says which run causes the call, so that loops end."""
+    access_token: Callable[[], str] | None = field(default=None, repr=False)
+    """Makes a machine token for calls to our own API; it says which run causes the call, so that loops end."""
     http: httpx.AsyncBaseTransport = field(default_factory=open_transport, repr=False)
     """The way out. A transport, not a client: a client keeps cookies between runs and logs URLs with their secrets."""
     allow_private: bool = True

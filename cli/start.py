@@ -12,11 +12,12 @@ from runtime.settings import Settings, for_data_dir
 def loaded() -> None:
     """Everything that is needed is imported: look for garbage from now on, and only in what is made from now on.
 
-    Young objects may be left alone for longer than usual, but not old ones: a workflow that leaves the cache is old, a
-    cycle, and many kilobytes.
+    Young objects may be left alone for longer than usual, but not for as long as it takes to make very many: everything
+    waits while they are looked at. Nor may old ones: a workflow that leaves the cache is old, a cycle, and many
+    kilobytes.
     """
     gc.freeze()
-    gc.set_threshold(5_000, 5, 2)
+    gc.set_threshold(5_000, 1, 10)
     gc.enable()
 
 

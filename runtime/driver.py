@@ -19,7 +19,7 @@ from domain.runs import Run, RunStatus
 from domain.waiting import Patience
 from runtime.settings import Settings
 from runtime.temporal import search_attributes
-from store import runs, wakes
+from store import wakes
 from store.database import Database
 from workflows.action_run import ActionRun
 from workflows.calls import ActionRunInput
@@ -47,7 +47,7 @@ class RunDriver:
         self._delivery_time_limit = settings.webhook_timeout
         self._eager = eager
         self._under_way: set[asyncio.Task[bool]] = set()
-        self._told: defaultdict[tuple[runs.Pending, RunStatus], list[str]] = defaultdict(list)
+        self._told: defaultdict[tuple[wakes.Pending, RunStatus], list[str]] = defaultdict(list)
         self._woken: dict[str, Run] = {}
         """Runs that have not ended, as their workflows were told of them: they may be woken for something else next."""
         self._paused_until = 0.0
@@ -87,7 +87,7 @@ class RunDriver:
         """
         return await self._tell(run, "wake")
 
-    async def _tell(self, run: Run, what: runs.Pending) -> bool:
+    async def _tell(self, run: Run, what: wakes.Pending) -> bool:
         try:
             await self._client.start_workflow(
                 ActionRun.run,
@@ -150,7 +150,7 @@ class RunDriver:
         try:
             async with self._database.write() as session:
                 for (what, status), run_ids in told.items():
-                    await runs.told(session, run_ids, what, status)
+                    await wakes.told(session, run_ids, what, status)
                 if woken:
                     await wakes.heard(session, list(woken.values()))
         except Unavailable:

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import sqlalchemy as sa
-from sqlalchemy import CursorResult, bindparam, insert
+from sqlalchemy import bindparam, insert
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -23,8 +23,6 @@ from store.columns import table
 from store.database import execute
 from store.run_rows import as_run, queued
 from store.tables import ActionRow, ClaimRow, RunLogRow, RunRow
-
-Pending = Literal["start", "wake"]
 
 # Statements of every run are made once, with parameters: making one costs as much as running it.
 _RUNS, _ACTIONS, _CLAIMS = table(RunRow).c, table(ActionRow).c, table(ClaimRow).c
@@ -260,47 +258,6 @@ async def logs(session: AsyncSession, run_id: str, *, limit: int, offset: int) -
         .offset(offset)
     )
     return cast(list[Document], list(rows))
-
-
-async def leased(session: AsyncSession, *, before: datetime, now: datetime, limit: int) -> list[tuple[Run, Pending]]:
-    """Runs whose workflow has been kept waiting since before a moment; they count as just asked for from now on.
-
-    Several relays may ask at once: each row goes to one of them until it is overdue again.
-    """
-    rows = (
-        await session.exec(
-            select(RunRow)
-            .where(col(RunRow.pending).is_not(None), col(RunRow.pending_since) < before)
-            .order_by(col(RunRow.pending_since))
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-    ).all()
-    if rows:
-        await session.exec(update(RunRow).where(col(RunRow.id).in_([row.id for row in rows])).values(pending_since=now))
-    return [(Run.model_validate(row.document), cast(Pending, row.pending)) for row in rows]
-
-
-async def told(session: AsyncSession, run_ids: Sequence[str], what: Pending, status: RunStatus) -> int:
-    """Note that the workflows of these runs were started or woken; how many had been waiting for it.
-
-    `status` is what they were told about: a run that has moved on since has to be woken again.
-    """
-    result = await session.exec(
-        update(RunRow)
-        .where(col(RunRow.id).in_(run_ids), col(RunRow.pending) == what, col(RunRow.status) == status)
-        .values(pending=None, pending_since=None)
-    )
-    return cast("CursorResult[Any]", result).rowcount
-
-
-async def untold(session: AsyncSession, run_ids: Sequence[str], *, now: datetime) -> None:
-    """Note that the workflows of these runs have to be started again, and told to look at the row."""
-    await session.exec(
-        update(RunRow)
-        .where(col(RunRow.id).in_(run_ids), col(RunRow.pending).is_(None))
-        .values(pending="wake", pending_since=now)
-    )
 
 
 async def unfinished(session: AsyncSession, *, after: str, limit: int) -> Sequence[str]:

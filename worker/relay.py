@@ -10,7 +10,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain.runs import PLATFORM, Run
 from runtime.driver import RunDriver
-from store import audit, claims, runs
+from store import audit, claims, runs, wakes
 from store.database import Database
 from worker.loops import again, every
 
@@ -74,17 +74,20 @@ class Relay:
     async def relay_once(self) -> bool:
         """Tell the workflows that have been waiting longest; whether there may be more of them."""
         now = self._now()
+        async with self._database.read() as session:  # hardly ever is there any, and writers take turns
+            if not await wakes.left(session, before=now - _GRACE):
+                return False
         async with self._database.write() as session:
-            leased = await runs.leased(session, before=now - _GRACE, now=now, limit=_BATCH)
+            leased = await wakes.leased(session, before=now - _GRACE, now=now, limit=_BATCH)
         if leased:
             log.info("relay tells workflows", extra={"runs": len(leased)})
         told = [await one for one in asyncio.as_completed(self._told(leased))]
         return len(leased) == _BATCH and any(told)
 
-    def _told(self, leased: list[tuple[Run, runs.Pending]]) -> list[asyncio.Task[bool]]:
+    def _told(self, leased: list[tuple[Run, wakes.Pending]]) -> list[asyncio.Task[bool]]:
         turn = asyncio.Semaphore(_AT_ONCE)
 
-        async def tell(run: Run, what: runs.Pending) -> bool:
+        async def tell(run: Run, what: wakes.Pending) -> bool:
             async with turn:
                 return await (self._driver.start(run) if what == "start" else self._driver.wake(run))
 
@@ -137,7 +140,7 @@ class Relay:
                 raise
             log.warning("workflow is missing, starts again", extra={"run_id": run_id})
             async with self._database.write() as session:
-                await runs.untold(session, [run_id], now=now - 2 * _GRACE)
+                await wakes.untold(session, [run_id], now=now - 2 * _GRACE)
             return
         if reason := _STOPPED.get(status) if status else None:
             log.warning("workflow has stopped, ends its run", extra={"run_id": run_id, "cause": reason})

@@ -220,7 +220,7 @@ def test_openapi_has_an_arm_for_each_method() -> None:
 
 
 def test_resources_do_not_show_their_secrets() -> None:
-    shown = repr(backends.Resources(signing_secret="s3cret", access_token="t0ken"))
+    shown = repr(backends.Resources(signing_secret="s3cret", access_token=lambda: "t0ken"))
     assert "Resources" in shown
     assert "s3cret" not in shown
     assert "t0ken" not in shown

@@ -18,7 +18,7 @@ AT = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def resources(**more: Any) -> backends.Resources:
-    return backends.Resources(**{"signing_secret": SECRET, "now": lambda: AT, "access_token": "token", **more})
+    return backends.Resources(**{"signing_secret": SECRET, "now": lambda: AT, "access_token": lambda: "token", **more})
 
 
 async def post(url: str, **more: Any) -> int:

@@ -61,7 +61,7 @@ async def test_headers_of_a_delivery(peer: "Peer", invoke: "Invoke") -> None:
             },
         ),
         user_agent="interlock/9",
-        access_token="machine-token",
+        access_token=lambda: "machine-token",
         own_addresses=frozenset({"http://own.example"}),
     )
 
@@ -148,7 +148,11 @@ async def test_credentials_in_the_url_become_basic_authorization(peer: "Peer", i
 
 
 async def test_our_own_api_is_called_as_the_organization(peer: "Peer", invoke: "Invoke") -> None:
-    own = {"own_addresses": frozenset({peer.url.upper()}), "access_token": "machine-token", "allow_private": False}
+    own = {
+        "own_addresses": frozenset({peer.url.upper()}),
+        "access_token": lambda: "machine-token",
+        "allow_private": False,
+    }
     await invoke(webhook(f"{peer.url}/v1/actions/x/runs?run_as=a@b.c"), **own)
     assert peer.asked.target == "/v1/actions/x/runs?run_as=a@b.c"
     assert peer.asked.headers["authorization"] == "Bearer machine-token"

@@ -79,7 +79,7 @@ async def test_an_earlier_decision_about_something_else_is_void_and_wakes_the_ru
     async with database.write() as session:
         await approvals.decide(session, run.id, word("ada", "old"), origin="API")
     async with database.write() as session:
-        await runs.told(session, [run.id], "start", RunStatus.WAITING_FOR_APPROVAL)
+        await wakes.told(session, [run.id], "start", RunStatus.WAITING_FOR_APPROVAL)
     async with database.write() as session:
         after = await approvals.decide(session, run.id, word("bob", "new", LATER), origin="API")
         assert (await runs.locked(session, run.id)).pending == "wake", "ada has to be asked again"

@@ -11,7 +11,7 @@ from domain.approvals import Decision, DecisionState, RequiredApproval
 from domain.deciders import Standing
 from domain.errors import InvalidRequest, NotFound, RunExhausted, RunNotWaitingForApproval
 from domain.runs import Driving, Report, Run, RunStatus
-from store import actions, approvals, run_lists, runs
+from store import actions, approvals, run_lists, runs, wakes
 from store.database import Database
 from store.run_visibility import Viewer
 from store.tables import ChangeRow, RunRow
@@ -123,17 +123,17 @@ async def test_a_move_that_raises_leaves_nothing_behind(database: Database, at: 
 async def test_a_workflow_has_to_be_woken_until_it_was_told(database: Database, at: datetime) -> None:
     run = await recorded(database, make_run())
     async with database.write() as session:
-        assert await runs.told(session, [run.id], "start", RunStatus.IN_PROGRESS) == 1
+        assert await wakes.told(session, [run.id], "start", RunStatus.IN_PROGRESS) == 1
         await runs.change(session, run.id, lambda now: now.changed(at=at, by="x", summary="half way"), origin="API")
     assert await pending(database, run) is None, "what does not move the run wakes nobody"
     async with database.write() as session:
         await runs.change(session, run.id, lambda now: now.cancelled("x", at=at, by="x"), origin="API")
     assert await pending(database, run) == "wake"
     async with database.write() as session:
-        assert await runs.told(session, [run.id], "start", RunStatus.IN_PROGRESS) == 0, (
+        assert await wakes.told(session, [run.id], "start", RunStatus.IN_PROGRESS) == 0, (
             "a late word that it was started takes nothing back"
         )
-        assert await runs.told(session, [run.id], "wake", RunStatus.FAILURE) == 1
+        assert await wakes.told(session, [run.id], "wake", RunStatus.FAILURE) == 1
     assert await pending(database, run) is None
 
 
@@ -150,13 +150,13 @@ async def test_overdue_runs_are_leased_to_one_relay_at_a_time(database: Database
 
     async def lease() -> list[str]:
         async with database.write() as session:
-            return [run.id for run, _ in await runs.leased(session, before=later, now=later, limit=4)]
+            return [run.id for run, _ in await wakes.leased(session, before=later, now=later, limit=4)]
 
     leased = [run_id for batch in await asyncio.gather(*(lease() for _ in range(5))) for run_id in batch]
     assert sorted(leased) == sorted(run.id for run in made), "each once"
     assert await lease() == []
     async with database.write() as session:
-        again = await runs.leased(session, before=later + timedelta(seconds=1), now=later, limit=100)
+        again = await wakes.leased(session, before=later + timedelta(seconds=1), now=later, limit=100)
     assert len(again) == 10, "a lease that was not used runs out"
 
 

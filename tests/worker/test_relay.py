@@ -13,7 +13,7 @@ from temporalio.testing import WorkflowEnvironment
 from backends import open_transport
 from domain.jq import Evaluator
 from runtime.clock import now
-from store import runs
+from store import wakes
 from tests.support.processes import eventually
 from tests.support.product import Product, running
 from worker.main import create_worker, services
@@ -50,7 +50,7 @@ async def told(product: Product) -> None:
 
     async def all_told() -> bool | None:
         async with product.database.write() as session:
-            return None if await runs.leased(session, before=now(), now=now(), limit=10) else True
+            return None if await wakes.leased(session, before=now(), now=now(), limit=10) else True
 
     await eventually("everything is told", all_told)
 
