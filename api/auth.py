@@ -87,12 +87,9 @@ def cause_of(request: Request, services: ApiServices) -> Cause:
     return Cause(claims.run_id, claims.depth)
 
 
-async def _claims(request: Request, _: Annotated[str | None, Security(_header)]) -> Claims:
+async def _caller(request: Request, _: Annotated[str | None, Security(_header)]) -> CallerValue:
+    services: ApiServices = request.app.state.services
     claims: Claims = request.state.claims
-    return claims
-
-
-async def _caller(services: Services, claims: Annotated[Claims, Depends(_claims)]) -> CallerValue:
     if claims.machine:
         if claims.subject != services.organization.client_id:
             raise Unauthenticated("the access token is not one of ours: its credentials are gone")
@@ -104,7 +101,8 @@ async def _caller(services: Services, claims: Annotated[Claims, Depends(_claims)
     return CallerValue(claims.organization, claims.subject, user=user, run_id=claims.run_id)
 
 
-async def _cause(claims: Annotated[Claims, Depends(_claims)]) -> Cause:
+async def _cause(request: Request) -> Cause:
+    claims: Claims = request.state.claims
     return Cause(claims.run_id, claims.depth)
 
 

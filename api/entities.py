@@ -50,7 +50,18 @@ _PARTLY: dict[int | str, dict[str, Any]] = {207: {"description": "Some could not
 _DELETING = responses(NotFound, Forbidden, EntityRunExhausted, HasDependents)
 
 Json = Annotated[dict[str, Any], Body(description="An entity: identifier, title, icon, team, properties, relations.")]
-Options = Annotated[PutOptions, Depends()]
+
+
+async def _options(
+    upsert: bool = False,
+    merge: bool = False,
+    validation_only: bool = False,
+    create_missing_related_entities: bool = False,
+) -> PutOptions:
+    return PutOptions(upsert, merge, validation_only, create_missing_related_entities)
+
+
+Options = Annotated[PutOptions, Depends(_options)]
 
 
 class Bulk(Written):

@@ -84,12 +84,13 @@ async def _services(request: Request) -> ApiServices:
     return services
 
 
-# Dependencies are coroutines because FastAPI runs plain functions in a thread, which costs more than they do.
+# Dependencies are coroutines because FastAPI runs plain functions in a thread, which costs more than they do. Those of
+# every route take what they need from the request: for each that a dependency names, FastAPI goes through all again.
 Services = Annotated[ApiServices, Depends(_services)]
 
 
-async def _now(services: Services) -> datetime:
-    return services.now()
+async def _now(request: Request) -> datetime:
+    return (await _services(request)).now()
 
 
 async def _run_id() -> RunId:

@@ -154,11 +154,10 @@ class Change:
 
     def document(self) -> Document:
         """The change as JSON."""
-        before, rest = self.parts()
-        return {**before, "after": self.after, **rest}
+        return {**self.around(), "after": self.after}
 
-    def parts(self) -> tuple[Document, Document]:
-        """What comes before `after` in it, and what comes after that."""
+    def around(self) -> Document:
+        """All of it but `after`, which may be much."""
         return {
             "id": self.id,
             "resourceType": self.resource_type,
@@ -168,7 +167,6 @@ class Change:
             "origin": self.origin,
             "context": dict[str, JsonValue](self.context),
             "before": self.before,
-        }, {
             "depth": self.depth,
             "causedBy": self.caused_by,
             "subject": self.subject,

@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, JsonValue, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictStr, ValidationError
 
 from domain.blueprints import Definition
 from domain.documents import Document, same
@@ -111,8 +111,8 @@ class EntityRequest(BaseModel):
     title: StrictStr | None = None
     icon: StrictStr | None = None
     team: StrictStr | list[StrictStr] | Document | None = None
-    properties: dict[str, Any] = {}
-    relations: dict[str, StrictStr | list[StrictStr] | Document | None] = {}
+    properties: dict[str, Any] = Field(default_factory=dict)
+    relations: dict[str, StrictStr | list[StrictStr] | Document | None] = Field(default_factory=dict)
 
     @property
     def searches(self) -> bool:

@@ -58,5 +58,4 @@ def _row(change: Change, after: str | None) -> Row:
 
 def _written(change: Change, after: str) -> JsonText:
     """The document of the change; what there is now is much of it, and not written again."""
-    before, rest = change.parts()
-    return JsonText(f'{json_text(before)[:-1]},"after":{after},{json_text(rest)[1:]}')
+    return JsonText(f'{json_text(change.around())[:-1]},"after":{after}}}')

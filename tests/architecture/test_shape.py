@@ -1,11 +1,15 @@
 """What holds the parts together: names, types and tables that must agree."""
 
+import importlib
 import inspect
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from temporalio import activity
 
 from activities.cancelling import CancelActivity
@@ -68,6 +72,22 @@ def test_no_file_is_too_long_to_be_one_thing(file: Path) -> None:
         return
     text = file.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 350, f"{file.name} has grown large"
+
+
+def dependencies(of: Dependant) -> Iterator[Any]:
+    """What FastAPI calls before the route, at any depth."""
+    for one in of.dependencies:
+        yield one.call
+        yield from dependencies(one)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "api").glob("[a-z]*.py")), ids=lambda file: file.stem)
+def test_nothing_that_routes_are_made_of_is_called_in_a_thread(file: Path) -> None:
+    router = getattr(importlib.import_module(f"api.{file.stem}"), "router", None)
+    for route in (one for one in (router.routes if router else ()) if isinstance(one, APIRoute)):
+        for call in (route.endpoint, *dependencies(route.dependant)):
+            is_coroutine = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__)
+            assert is_coroutine, f"{call} of {route.path}: FastAPI runs it in a thread, which costs more than it does"
 
 
 def test_workflow_code_imports_no_effects() -> None:
