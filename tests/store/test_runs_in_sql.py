@@ -152,9 +152,14 @@ async def test_overdue_runs_are_leased_to_one_relay_at_a_time(database: Database
         async with database.write() as session:
             return [run.id for run, _ in await wakes.leased(session, before=later, now=later, limit=4)]
 
+    async def left(before: datetime) -> bool:
+        async with database.read() as session:
+            return await wakes.left(session, before=before)
+
+    assert (await left(made[0].created_at), await left(later)) == (False, True)
     leased = [run_id for batch in await asyncio.gather(*(lease() for _ in range(5))) for run_id in batch]
     assert sorted(leased) == sorted(run.id for run in made), "each once"
-    assert await lease() == []
+    assert (await lease(), await left(later)) == ([], False)
     async with database.write() as session:
         again = await wakes.leased(session, before=later + timedelta(seconds=1), now=later, limit=100)
     assert len(again) == 10, "a lease that was not used runs out"
