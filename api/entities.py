@@ -31,7 +31,6 @@ from domain.errors import (
     RequiredRelation,
     TeamInheritanceEnabled,
 )
-from domain.identifiers import new
 from domain.models import Written
 from store import blueprints, catalog, entities
 from store.database import json_text
@@ -90,9 +89,7 @@ async def create_entity(
 
     async def write(session: AsyncSession, writer: CatalogWriter) -> tuple[Blueprint, Put]:
         found = await blueprints.get(session, blueprint, to_use=True)
-        done = await catalog.put(
-            session, found, request, options, generated=new("e"), writer=writer, complete=completing_written(services)
-        )
+        done = await catalog.put(session, found, request, options, writer=writer, complete=completing_written(services))
         return found, done
 
     found, done = await written(services, writer, write, together=True)
@@ -122,7 +119,6 @@ async def create_entities(
             found,
             list(requests.values()),
             options,
-            generated=[new("e") for _ in requests],
             writer=writer,
             complete=completing_written(services),
         )

@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -152,7 +151,7 @@ def _change(number: int) -> Change:
     document: Any = {**entity(number), "blueprint": "service", "relations": {}}
     context: dict[str, str | None] = {"blueprint": "service", "entity": str(document["identifier"])}
     change = Change.of("entity", None, document, context=context, at=now(), by="ada", origin="API")
-    return replace(change, subject=f"ent_{number}")
+    return change._replace(subject=f"ent_{number}")
 
 
 def listening(of: str, *expressions: str, number: int = 0) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """Changes: what happened to a thing, in full; the audit trail and what automations listen to."""
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Self, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 from pydantic import JsonValue
 
@@ -41,11 +40,10 @@ class Outcome(StrEnum):
     FAILURE = "FAILURE"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Change:
+class Change(NamedTuple):
     """One change of one resource, with the resource before and after."""
 
-    id: str = field(default_factory=lambda: new("event"))
+    id: str
     resource_type: str
     action: Happening
     at: datetime
@@ -68,6 +66,7 @@ class Change:
     def of_run(cls, before: Document | None, after: Document, run: Run, *, origin: str) -> Self:
         """The change of a run that now is `run`, as JSON `after`; `before` is None when it was created."""
         return cls(
+            id=new("event"),
             resource_type="run",
             action=Happening.UPDATE if before else Happening.CREATE,
             at=run.updated_at,
@@ -108,6 +107,7 @@ class Change:
     ) -> Self:
         """The change of a resource; `before` is None when it was created, `after` when it was deleted."""
         return cls(
+            id=new("event"),
             resource_type=resource_type,
             action=Happening.CREATE if before is None else Happening.DELETE if after is None else Happening.UPDATE,
             at=at,
@@ -134,6 +134,7 @@ class Change:
     ) -> Self:
         """The change that somebody asked for and that did not happen."""
         return cls(
+            id=new("event"),
             resource_type=resource_type,
             action=action,
             at=at,

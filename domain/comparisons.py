@@ -7,12 +7,12 @@ numbers of 64 bits. Arrays are equal if their elements are, in their order. An o
 another array, is equal to nothing, itself included.
 """
 
+import re
 from collections.abc import Callable, Hashable
 from datetime import datetime
 from math import inf
 from typing import Any, Final, Literal, TypeAlias
 
-import regex
 from pydantic import JsonValue
 
 Scalar: TypeAlias = str | int | float | bool | None
@@ -21,7 +21,7 @@ Scalar: TypeAlias = str | int | float | bool | None
 Key: TypeAlias = tuple[Literal["null", "boolean", "number", "text", "instant", "array"], Hashable]
 """A type and a value: two JSON values are equal if their keys are."""
 
-_INSTANT: Final = regex.compile(
+_INSTANT: Final = re.compile(
     r"[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])"
 )
 

@@ -78,22 +78,28 @@ def refuse_unfaithful(value: JsonValue, depth: int = 0) -> None:
     """
     level = [value]
     while level:  # level by level, because a call for each value costs more than all the rest of reading a body
+        texts: list[str] = []
         inner: list[JsonValue] = []
+        nests = False
         for item in level:
             if isinstance(item, str):
-                if "\x00" in item:
-                    raise InvalidRequest("the body holds a NUL character, which no text may contain")
-            elif isinstance(item, dict | list):
-                if depth >= MAX_DEPTH:
-                    raise InvalidRequest(f"the body nests deeper than {MAX_DEPTH} levels")
+                texts.append(item)
+            elif isinstance(item, dict):
+                nests = True
+                texts += item
+                inner += item.values()
+            elif isinstance(item, list):
+                nests = True
                 inner += item
-                if isinstance(item, dict):
-                    inner += item.values()
             elif isinstance(item, float):
                 if isinf(item):
                     raise InvalidRequest("the body holds a number that is too large")
             elif isinstance(item, int) and item.bit_length() > _MAX_BITS:
                 raise InvalidRequest("the body holds a number that is too large")
+        if "\x00" in "".join(texts):
+            raise InvalidRequest("the body holds a NUL character, which no text may contain")
+        if nests and depth >= MAX_DEPTH:
+            raise InvalidRequest(f"the body nests deeper than {MAX_DEPTH} levels")
         level, depth = inner, depth + 1
 
 

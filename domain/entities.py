@@ -331,14 +331,13 @@ def _team(kind: Kind, request: EntityRequest) -> tuple[str, ...]:
         path = kind.definition.inherited_from
         raise TeamInheritanceEnabled(f"team: the teams of a {kind.identifier} are those of its {path}")
     match request.team:
+        case list(names):
+            return tuple(dict.fromkeys(names))
         case None | "":
             return ()
         case str(name):
             return (name,)
-        case dict():
-            raise InvalidRequest("team: a search query cannot name teams here")
-        case names:
-            return tuple(dict.fromkeys(names))
+    raise InvalidRequest("team: a search query cannot name teams here")
 
 
 def _identifier(where: str, value: str) -> EntityId:

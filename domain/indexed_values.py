@@ -6,9 +6,9 @@ what follows it. The teams are the property `$team`.
 """
 
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import partial
 from hashlib import sha256
 from typing import Final, NamedTuple, TypeAlias
 
@@ -41,6 +41,9 @@ class Entry(NamedTuple):
     rest: str | None = None
 
 
+_entry: Final[Callable[[tuple[object, ...]], Entry]] = partial(tuple.__new__, Entry)
+"""An entry of all its fields, in order: to name them takes three times as long, and imports make very many."""
+
 _Scalar: TypeAlias = tuple[str, float, str, str | None, int | None]
 """The head, the number, the kind, the whole and the moment of an entry."""
 
@@ -70,9 +73,9 @@ def entries(properties: Mapping[str, JsonValue], team: Sequence[str]) -> list[En
             found += _of_array(name, value)
         elif (scalar := _scalar(value)) is not None:
             head, number, kind, whole, moment = scalar
-            found.append(Entry(name, head, number, 0, kind, whole, moment))
+            found.append(_entry((name, head, number, 0, kind, whole, moment, None)))
         else:
-            found.append(Entry(name, "", 0.0, 0, "object"))
+            found.append(_entry((name, "", 0.0, 0, "object", None, None, None)))
     if team:
         found += _of_array(TEAM, team)
     return found
@@ -131,9 +134,20 @@ def _rest(plain: list[tuple[str, object]]) -> str:
 
 
 def _of_array(name: str, values: Sequence[JsonValue]) -> Sequence[Entry]:
-    if 0 < len(values) <= _FEW and set(map(type, values)) == _ONLY_TEXTS and max(map(len, values)) <= HEAD:  # type: ignore[arg-type]
-        return _texts(name, tuple(values))
-    return _placed(name, values)
+    if len(values) > _FEW:
+        return _placed(name, values)
+    key = name, *values
+    try:
+        found = _texts.get(key)
+    except TypeError:  # there is an array or an object in it
+        return _placed(name, values)
+    if found is None:
+        found = _placed(name, values)
+        if set(map(type, values)) == _ONLY_TEXTS and max(map(len, values)) <= HEAD:  # type: ignore[arg-type]
+            if len(_texts) >= _MOST_KEPT:
+                _texts.clear()
+            _texts[key] = found
+    return found
 
 
 def _placed(name: str, values: Sequence[JsonValue]) -> list[Entry]:
@@ -157,8 +171,9 @@ def _placed(name: str, values: Sequence[JsonValue]) -> list[Entry]:
 
 _EMPTY: Final = digest(())
 
-# Teams and tags are the same again and again.
-_texts = lru_cache(maxsize=1024)(_placed)
+_MOST_KEPT: Final = 1024
+_texts: dict[tuple[JsonValue, ...], Sequence[Entry]] = {}
+"""Of arrays of texts alone, which nothing else is equal to: teams and tags are the same again and again."""
 
 
 def _element(value: JsonValue) -> _Scalar | None:

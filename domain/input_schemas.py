@@ -5,6 +5,7 @@ The engine is Rust: patterns either run in linear time or within a number of ste
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -35,7 +36,7 @@ _STEPS_BACK = 100_000
 _CHARACTERS_LOOKED_AT = 100_000_000
 """How many a pattern may look at that goes back: some tenths of a second."""
 _NAMES_A_HOST = ("http", "https", "ws", "wss", "ftp")
-_COMMON_URL = regex.compile(r"https?://[A-Za-z0-9.-]+(?:/[A-Za-z0-9._~:/?#@!$&'()*+,;=%-]*)?")
+_COMMON_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?:/[A-Za-z0-9._~:/?#@!$&'()*+,;=%-]*)?")
 """What most URLs look like; there is nothing about them to find out."""
 _NOT_IN_URLS = regex.compile(r'[\s\x00-\x1f\x7f\\<>"{}|^`]')
 

@@ -1,6 +1,7 @@
 """Writes to the catalog, each in the transaction it is given: everything is checked before anything is written."""
 
 from collections.abc import Sequence
+from itertools import repeat
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -20,11 +21,11 @@ async def put(
     request: EntityRequest,
     options: PutOptions,
     *,
-    generated: str,
+    generated: str | None = None,
     writer: Writer,
     complete: Completing,
 ) -> Put:
-    """Create the entity, or change it.
+    """Create the entity, or change it. `generated` is the identifier of a new one that the request does not name.
 
     Raises:
         IdentifierTaken: it exists, and `upsert` was not asked for.
@@ -47,7 +48,7 @@ async def put_all(
     requests: Sequence[EntityRequest],
     options: PutOptions,
     *,
-    generated: Sequence[str],
+    generated: Sequence[str | None] | None = None,
     writer: Writer,
     complete: Completing,
 ) -> list[Put | InterlockError]:
@@ -60,7 +61,7 @@ async def put_all(
     several = Batch(session, blueprint, options, writer, complete)
     await several.look_up(requests)
     answers: list[Put | InterlockError] = []
-    for request, identifier in zip(requests, generated, strict=True):
+    for request, identifier in zip(requests, generated or repeat(None, len(requests)), strict=True):
         try:
             answers.append(await several.put(request, identifier))
         except Unavailable:

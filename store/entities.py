@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replaced
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, update
@@ -56,8 +57,7 @@ _AT_ONCE = 500
 """How many identifiers one statement asks for, and how many rows are read at a time."""
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(NamedTuple):
     """An entity, and the id of its row, which stays when the entity gets another identifier."""
 
     id: str

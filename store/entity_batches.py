@@ -9,6 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from domain.blueprints import Blueprint
 from domain.entities import Entity, EntityRequest, Kind, Target, Writing, bare, changed, created, named_targets, targets
 from domain.errors import IdentifierTaken, InterlockError, NotFound
+from domain.identifiers import new
 from domain.people_entities import MIRRORED
 from domain.users import Caller
 from store import blueprint_permissions, blueprints, entities, people_entities, people_lock, references, scorecards
@@ -49,6 +50,7 @@ class Batch:
         self._session, self._options, self._writer, self._complete = session, options, writer, complete
         self._kind = Kind(blueprint.identifier, blueprint.definition)
         self._blueprint = blueprint
+        self._asks = blueprint_permissions.concern(writer)
         self._found: dict[str, Stored | None] = {}
         self._exists: dict[tuple[str, str], bool] = {}
         self._new_rows()
@@ -75,8 +77,8 @@ class Batch:
         self._found = dict.fromkeys(names) | {stored.entity.identifier: stored for stored in found}
         await self._see(target for request in requests for target in named_targets(self._kind, request))
 
-    async def put(self, request: EntityRequest, generated: str) -> Put:
-        """One of them."""
+    async def put(self, request: EntityRequest, generated: str | None) -> Put:
+        """One of them; `generated` as in `store.catalog.put`."""
         if request.searches:
             await self.write()  # so that what came before is found
             request = await resolved(self._session, self._blueprint, request, self._writer, self._complete)
@@ -93,9 +95,10 @@ class Batch:
             how = Writing.MERGE if self._options.merge else Writing.REPLACE
             entity = changed(self._kind, before.entity, request, how=how, author=author)
         else:
-            entity = created(self._kind, request, generated=generated, author=author)
+            entity = created(self._kind, request, generated=generated or new("e"), author=author)
         was = before.entity if before else None
-        await blueprint_permissions.require(self._session, self._kind.definition, self._writer, was, entity)
+        if self._asks:
+            await blueprint_permissions.require(self._session, self._kind.definition, self._writer, was, entity)
         if entity is not was:
             await self._add(before, entity)
         return Put(self._found_as(entity), before is None, entity is not was)
@@ -125,13 +128,14 @@ class Batch:
     async def _add(self, before: Stored | None, entity: Entity) -> None:
         absent = await self._creatable(entity) if entity.relations else []
         was = before.entity if before else None
-        await people_entities.require(self._session, was, entity, writer=self._writer)
+        if entity.blueprint in MIRRORED:
+            await people_entities.require(self._session, was, entity, writer=self._writer)
         if self._options.validation_only:
             for _, one in await self._bare(absent):
                 self._exists[one.blueprint, one.identifier] = True
             self._exists[entity.blueprint, entity.identifier] = True
             self._found[entity.identifier] = before or Stored("", entity)
-        elif MIRRORED & {entity.blueprint, *(target.blueprint for target in absent)}:
+        elif entity.blueprint in MIRRORED or any(target.blueprint in MIRRORED for target in absent):
             await self._keep_people(before, entity, absent)
         else:
             if absent:

@@ -16,7 +16,6 @@ from domain.audit import Resource
 from domain.changes import Change, Happening
 from domain.entities import parsed_request
 from domain.errors import IdentifierTaken, InterlockError, NotFound, Unavailable
-from domain.identifiers import new
 from domain.incoming_events import Meaning, Note, Write
 from domain.incoming_webhooks import IncomingWebhook
 from domain.shapes import shortened
@@ -169,7 +168,7 @@ async def apply(
 async def _put(session: AsyncSession, write: Write, writer: Writer, complete: Completing, counts: Counts) -> None:
     blueprint = await blueprints.get(session, write.blueprint, to_use=True)
     request = parsed_request(write.request)
-    put = await catalog.put(session, blueprint, request, _UPSERT, generated=new("e"), writer=writer, complete=complete)
+    put = await catalog.put(session, blueprint, request, _UPSERT, writer=writer, complete=complete)
     if put.is_new:
         counts.created += 1
     elif put.is_changed:

@@ -78,7 +78,7 @@ class Pending:
 
 async def note(session: AsyncSession, several: Sequence[Change]) -> None:
     """Note those of the changes that somebody listens to, in the transaction that writes them."""
-    keyed = [(change, change.key) for change in several if change.key]
+    keyed = [(change, key) for change in several if (key := change.key)]
     if not keyed:
         return
     listening = await listeners.current(session)

@@ -209,6 +209,7 @@ def _told(wish: Wish, replay: Replay, *, by: str, at: datetime, origin: str) -> 
         "changes": replay.changes,
     }
     return Change(
+        id=new("event"),
         resource_type=Resource.ACTION,
         action=Happening.UPDATE,
         at=at,

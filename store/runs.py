@@ -1,7 +1,7 @@
 """Runs in SQL: the row is the fact, and `change` is the only way its status moves."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
@@ -199,7 +199,7 @@ async def change(
         document = after.document()
         change = Change.of_run(row.document, document, after, origin=origin)
         if cause and cause.next_depth > change.depth:
-            change = replace(change, caused_by=cause.run_id, depth=cause.next_depth)
+            change = change._replace(caused_by=cause.run_id, depth=cause.next_depth)
         await changes.append(session, change)
     pending, since = row.pending, row.pending_since
     if by_driver:

@@ -33,6 +33,12 @@ _TO_WRITE = (*_PRAGMAS, "temp_store=MEMORY")
 """In memory is kept what undoing a part of a transaction needs."""
 
 
+# The driver asks every value but texts and numbers whether it knows how to be stored, which takes longer than to store
+# it, unless somebody has said how. Rows have many columns that are NULL.
+sqlite3.register_adapter(type(None), {}.get)  # type: ignore[arg-type]
+sqlite3.register_adapter(bool, int)
+
+
 class SqliteFile:
     """A database file: sessions to read, any number, and to write, one at a time."""
 

@@ -11,6 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.changes import Change, Happening
 from domain.entities import Entity
+from domain.identifiers import new
 from domain.runs import PLATFORM, Source
 from domain.timers import Outcome
 from store import blueprints, changes
@@ -232,6 +233,6 @@ def _change(what: Happening, timer: Timer, entity: Entity, more: dict[str, str |
         **more,
     }
     return Change(
-        resource_type="entity", action=what, at=at, by=PLATFORM, origin=Source.API, context=context,
+        id=new("event"), resource_type="entity", action=what, at=at, by=PLATFORM, origin=Source.API, context=context,
         before=None, after=entity.document(), subject=timer.entity_id,
     )  # fmt: skip

@@ -301,6 +301,7 @@ async def test_run_events_are_simulated_with_the_definition_that_ran(product: Pr
 
 async def test_timers_are_simulated_by_their_property(product: Product) -> None:
     expired = Change(
+        id="event_1",
         resource_type="entity",
         action=Happening.TIMER_EXPIRED,
         at=now(),

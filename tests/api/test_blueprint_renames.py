@@ -1,6 +1,5 @@
 """Renames over HTTP, and the rules of ownership and paths."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -90,7 +89,7 @@ async def test_automations_listen_to_a_timer_by_its_new_name(product: Product, e
         "entity", None, {"identifier": "old"}, context=context, at=now(), by="interlock", origin="API"
     )
     async with product.database.write() as session:
-        await changes.append(session, replace(of_entity, action=Happening.TIMER_EXPIRED, subject="entity_1"))
+        await changes.append(session, of_entity._replace(action=Happening.TIMER_EXPIRED, subject="entity_1"))
     relay = product.automations(evaluate)
     while await relay.once():
         pass

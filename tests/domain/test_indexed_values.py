@@ -52,6 +52,15 @@ def test_elements_have_entries_once_unless_they_are_equal_to_nothing() -> None:
     assert [entry.whole for entry in of(list(same))] == list(same), "equal, but as texts they differ"
 
 
+def test_what_is_remembered_of_texts_is_of_no_other_array() -> None:
+    for _ in range(2):
+        assert [(entry.head, entry.number, entry.kind) for entry in of(["1"])] == [("1", 0.0, "text")]
+        assert [entry.kind for entry in of([1])] == ["number"]
+        assert [entry.kind for entry in of([True])] == ["boolean"]
+        assert of([["1"]]) != of(["1"]) != of([])
+        assert [entry.name for entry in entries({"p": ["1"], "q": ["1"]}, ("1",))] == ["p", "q", "$team"]
+
+
 def test_the_first_element_tells_what_follows() -> None:
     assert [entry.rest for entry in of(["a"])] == [""]
     first, second = of(["a", "b"])

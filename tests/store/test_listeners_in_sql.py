@@ -32,7 +32,7 @@ async def created(database: Database, **more: Any) -> Blueprint:
 def of_entity(happening: Happening = Happening.UPDATE, kind: str = "entity", blueprint: str = "service") -> Change:
     context: dict[str, str | None] = {"blueprint": blueprint, "entity": "cart"}
     change = Change.of(kind, {}, {}, context=context, at=AT, by="user_1", origin="API")
-    return replace(change, action=happening, subject="e_1")
+    return change._replace(action=happening, subject="e_1")
 
 
 async def noted(database: Database, *several: Change) -> list[str]:

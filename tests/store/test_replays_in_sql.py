@@ -39,7 +39,7 @@ def of_entity(number: int, *, subject: str = "entity_1", **more: Any) -> Change:
         "origin": "API",
         **more,
     }
-    return replace(Change.of("entity", None, {"identifier": "cart"}, **values), subject=subject)
+    return Change.of("entity", None, {"identifier": "cart"}, **values)._replace(subject=subject)
 
 
 async def written(database: Database, *several: Action | Change) -> None:
@@ -209,7 +209,7 @@ async def test_changes_of_before_automations_have_the_next_best_subject(database
 async def test_timers_are_found_by_their_property(database: Database) -> None:
     def expired(name: str) -> Change:
         context: dict[str, str | None] = {"blueprint": "service", "entity": "cart", "property": name}
-        return replace(of_entity(1, context=context), action=Happening.TIMER_EXPIRED)
+        return of_entity(1, context=context)._replace(action=Happening.TIMER_EXPIRED)
 
     ttl = expired("ttl")
     event: Document = {
@@ -261,13 +261,13 @@ async def test_the_clock_concerns_the_automation_that_it_starts(database: Databa
     action = automation(event={"type": "SCHEDULE", "cron": "* * * * *"})
     await written(database, action, automation("other"))
     fired = Change(
-        resource_type="schedule", action=Happening.FIRED, at=AT, by="interlock", origin="API",
+        id="event_1", resource_type="schedule", action=Happening.FIRED, at=AT, by="interlock", origin="API",
         context={"action": action.identifier}, before=None, after={}, subject=action.id,
     )  # fmt: skip
     async with database.read() as session:
         [listener] = await explanations.listeners_of(session, fired.document())
         assert listener.action.id == action.id
-        of_a_team = replace(fired, resource_type="team").document()
+        of_a_team = fired._replace(resource_type="team").document()
         assert await explanations.listeners_of(session, of_a_team) == []
 
 

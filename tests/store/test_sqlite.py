@@ -133,3 +133,12 @@ async def test_what_the_driver_says_passes(source: SqliteFile) -> None:
     with pytest.raises(OperationalError):
         async with source.read() as session:
             await execute(session, text("SELECT nothing FROM nowhere"), {})
+
+
+async def test_the_driver_stores_nulls_and_booleans_without_asking_them_how(source: SqliteFile) -> None:
+    for kind in (type(None), bool):
+        assert (kind, sqlite3.PrepareProtocol) in sqlite3.adapters
+    async with source.read() as session:
+        stored = text("SELECT typeof(:null), typeof(:yes), :yes, :no")
+        found = (await execute(session, stored, {"null": None, "yes": True, "no": False})).one()
+    assert tuple(found) == ("null", "integer", 1, 0)
