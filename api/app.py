@@ -91,11 +91,16 @@ class _Application(FastAPI):
 
 def _routed() -> FastAPI:
     app = _Application(title="Interlock", version="0.1.0", description=_DESCRIPTION, redoc_url=None)
-    # Runs and approvals first: `/v1/actions/runs` is no action called `runs`. `ack` is no run, either.
+    # A request tries them in this order, so what is asked for most is early. Runs and approvals come before actions:
+    # `/v1/actions/runs` is no action called `runs`. `ack` is no run, either.
     for module in (
         auth,
         claims,
         runs,
+        system_blueprints,
+        search,
+        statistics,
+        entities,
         cancelling,
         approvals,
         explaining,
@@ -104,14 +109,10 @@ def _routed() -> FastAPI:
         actions,
         forms,
         automations,
-        system_blueprints,
         blueprints,
         blueprint_permissions,
         blueprint_renames,
         catalog_migrations,
-        search,
-        statistics,
-        entities,
         scorecards,
         organization,
         integrations,

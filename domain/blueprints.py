@@ -150,7 +150,7 @@ class Definition(Verbatim):
         """The properties that every entity must have."""
         return self.structure.required
 
-    @property
+    @cached_property
     def inherited_from(self) -> str | None:
         """The relations, with dots between, to the entity whose teams own this one's; None: it has its own."""
         if isinstance(self.ownership, Inherited):

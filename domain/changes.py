@@ -4,8 +4,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, Self, TypeAlias
 
-from pydantic import JsonValue
-
 from domain.causes import NO_RUN, Cause
 from domain.documents import Document
 from domain.identifiers import new
@@ -166,7 +164,7 @@ class Change(NamedTuple):
             "at": iso(self.at),
             "by": self.by,
             "origin": self.origin,
-            "context": dict[str, JsonValue](self.context),
+            "context": {**self.context},
             "before": self.before,
             "depth": self.depth,
             "causedBy": self.caused_by,

@@ -38,7 +38,7 @@ class EntityId(Identifier):
 
     def __new__(cls, value: str) -> Self:
         """The identifier, if it fits the pattern, and the indexes of a database."""
-        if len(value.encode(errors="surrogatepass")) > _LONGEST_BYTES:
+        if len(value) * 4 > _LONGEST_BYTES and len(value.encode(errors="surrogatepass")) > _LONGEST_BYTES:
             raise ValueError(f"{value[:80]}... is no entity identifier: over {_LONGEST_BYTES} bytes in UTF-8")
         return super().__new__(cls, value)
 
@@ -73,7 +73,7 @@ class Entity(Kept):
             "title": str(self.title),
             "icon": self.icon,
             "blueprint": str(self.blueprint),
-            "team": list[JsonValue](self.team),
+            "team": [*self.team],
             "properties": self.properties,
             "relations": {
                 name: [str(one) for one in value] if isinstance(value, tuple) else value and str(value)
@@ -330,14 +330,11 @@ def _team(kind: Kind, request: EntityRequest) -> tuple[str, ...]:
     if request.team and kind.definition.inherited_from:
         path = kind.definition.inherited_from
         raise TeamInheritanceEnabled(f"team: the teams of a {kind.identifier} are those of its {path}")
-    match request.team:
-        case list(names):
-            return tuple(dict.fromkeys(names))
-        case None | "":
-            return ()
-        case str(name):
-            return (name,)
-    raise InvalidRequest("team: a search query cannot name teams here")
+    if isinstance(request.team, list):
+        return tuple(dict.fromkeys(request.team))
+    if isinstance(request.team, dict):
+        raise InvalidRequest("team: a search query cannot name teams here")
+    return (request.team,) if request.team else ()
 
 
 def _identifier(where: str, value: str) -> EntityId:

@@ -195,6 +195,6 @@ def _scalar(value: JsonValue) -> _Scalar | None:
         return (value, 0.0, "text", None, None) if len(value) <= HEAD else (value[:HEAD], 0.0, "text", value, None)
     if isinstance(value, bool):
         return _TRUTHS[value]
-    if isinstance(value, int | float):
+    if isinstance(value, (int, float)):
         return "", double(value), "number", None, None
     return _NULL if value is None else None
