@@ -51,6 +51,7 @@ class Batch:
         self._kind = Kind(blueprint.identifier, blueprint.definition)
         self._blueprint = blueprint
         self._asks = blueprint_permissions.concern(writer)
+        self._has_scorecards: bool | None = None
         self._found: dict[str, Stored | None] = {}
         self._exists: dict[tuple[str, str], bool] = {}
         self._new_rows()
@@ -66,7 +67,7 @@ class Batch:
         Raises:
             store.sqlite_writing.WithOthers: see there; said before there is much to be done again.
         """
-        if is_with_others() and await scorecards.defined(self._session, self._kind.identifier):
+        if is_with_others() and await self._is_judged(self._kind.identifier):
             own()  # what is derived for them is read besides
         await people_lock.take_for(self._session, self._kind.identifier)
         if self._may_invite:
@@ -118,12 +119,20 @@ class Batch:
         written = self._written
         self._new_rows()
         names = {blueprint.identifier for blueprint, _, _ in written}
-        judged = {name for name in names if await scorecards.defined(self._session, name)}
+        judged = {name for name in names if await self._is_judged(name)}
         for blueprint, before, after in written:
             if blueprint.identifier in judged:
                 await scorecards.settle(
                     self._session, blueprint, before, after, writer=self._writer, complete=self._complete
                 )
+
+    async def _is_judged(self, blueprint: str) -> bool:
+        """Whether the blueprint has scorecards. The first of one that is in use here is not written meanwhile."""
+        if blueprint != self._kind.identifier:
+            return await scorecards.defined(self._session, blueprint)
+        if self._has_scorecards is None:
+            self._has_scorecards = await scorecards.defined(self._session, blueprint)
+        return self._has_scorecards
 
     async def _add(self, before: Stored | None, entity: Entity) -> None:
         absent = await self._creatable(entity) if entity.relations else []
