@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from benchmarks.wire import Connection
 
@@ -30,6 +32,17 @@ def databases(wanted: Collection[str]) -> Iterator[tuple[str, str]]:
             yield "PostgreSQL", server.get_uri("postgres").replace("postgresql://", "postgresql+asyncpg://")
         finally:
             server.cleanup()
+
+
+async def another(url: str) -> str:
+    """The address of another empty database of the same server; empty for one that the product makes itself."""
+    if not url:
+        return ""
+    engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        await connection.execute(text("CREATE DATABASE another"))
+    await engine.dispose()
+    return make_url(url).set(database="another").render_as_string(hide_password=False)
 
 
 @dataclass
