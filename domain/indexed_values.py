@@ -42,7 +42,7 @@ class Entry(NamedTuple):
 
 
 _entry: Final[Callable[[tuple[object, ...]], Entry]] = partial(tuple.__new__, Entry)
-"""An entry of all its fields, in order: to name them takes three times as long, and imports make very many."""
+"""An entry of all its fields, in order: to be given them by name takes twice as long, and imports make very many."""
 
 _Scalar: TypeAlias = tuple[str, float, str, str | None, int | None]
 """The head, the number, the kind, the whole and the moment of an entry."""
