@@ -8,7 +8,7 @@ from fastapi.security import APIKeyHeader
 from pydantic import JsonValue
 
 from api.errors import responses
-from api.services import ApiServices, Now, Services, StrictRoute
+from api.services import ApiServices, Now, Services, StrictRoute, services_of
 from domain.causes import Cause as Cause
 from domain.documents import Document
 from domain.errors import Forbidden, Unauthenticated
@@ -59,7 +59,7 @@ class AuthenticatedRoute(StrictRoute):
         Raises:
             Unauthenticated: there is none that we accept.
         """
-        services: ApiServices = request.app.state.services
+        services = services_of(request)
         request.state.claims = _read(request.headers.get("authorization", ""), services)
 
 
@@ -88,7 +88,7 @@ def cause_of(request: Request, services: ApiServices) -> Cause:
 
 
 async def _caller(request: Request, _: Annotated[str | None, Security(_header)]) -> CallerValue:
-    services: ApiServices = request.app.state.services
+    services = services_of(request)
     claims: Claims = request.state.claims
     if claims.machine:
         if claims.subject != services.organization.client_id:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from fastapi import Request
 from pydantic import JsonValue
 
-from api.services import ApiServices
+from api.services import ApiServices, services_of
 from domain.audit import Resource, origin_of
 from domain.changes import Change, Happening
 from domain.errors import InterlockError
@@ -124,7 +124,7 @@ async def record(request: Request, status: int, message: str) -> None:
         return
     resource, action = would
     claims: Claims = request.state.claims
-    services: ApiServices = request.app.state.services
+    services = services_of(request)
     change = Change.refused(
         resource,
         action,

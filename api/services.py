@@ -79,9 +79,14 @@ def with_slashes(value: str) -> str:
     return value.replace(HIDDEN_SLASH, "/")
 
 
-async def _services(request: Request) -> ApiServices:
+def services_of(request: Request) -> ApiServices:
+    """What the application was made with, for whoever has only the request."""
     services: ApiServices = request.app.state.services
     return services
+
+
+async def _services(request: Request) -> ApiServices:
+    return services_of(request)
 
 
 # Dependencies are coroutines because FastAPI runs plain functions in a thread, which costs more than they do. Those of
@@ -90,7 +95,7 @@ Services = Annotated[ApiServices, Depends(_services)]
 
 
 async def _now(request: Request) -> datetime:
-    return (await _services(request)).now()
+    return services_of(request).now()
 
 
 async def _run_id() -> RunId:

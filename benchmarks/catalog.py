@@ -22,7 +22,6 @@ from benchmarks.product import Product, another, databases, product, say, signed
 from benchmarks.wire import Connection, percentile, repeatedly
 
 BULK = 50
-_SOME_THOUSAND = 5_000
 _TURNS = 20
 _PROPERTIES = {
     "name": {"type": "string"},
@@ -182,7 +181,6 @@ async def measure(name: str, url: str, beside: str, options: argparse.Namespace)
     with tempfile.TemporaryDirectory() as directory:
         async with catalog_of(Path(directory) / "data", url, options) as (catalog, first):
             await rates(catalog, url or f"sqlite:///{directory}/plain.db", options)
-            await catalog.grow(_SOME_THOUSAND)
             async with catalog_of(Path(directory) / "beside", beside, options) as (small, _):
                 await small.grow(catalog.size)
                 await growth(catalog, small, first, options)

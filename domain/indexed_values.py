@@ -81,10 +81,10 @@ def entries(properties: Mapping[str, JsonValue], team: Sequence[str]) -> list[En
     return found
 
 
-def difference(before: Sequence[Entry], after: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+def difference(before: Sequence[Entry], after: Sequence[Entry]) -> tuple[Sequence[Entry], Sequence[Entry]]:
     """The entries that have to go, and then those that have to come."""
     if not before or not after:
-        return list(before), list(after)
+        return before, after
     old, new = set(before), set(after)
     return [entry for entry in before if entry not in new], [entry for entry in after if entry not in old]
 

@@ -35,7 +35,13 @@ async def put(
         store.database.Raced: the transaction has to be done again.
     """
     [answer] = await put_all(
-        session, blueprint, [request], options, generated=[generated], writer=writer, complete=complete
+        session,
+        blueprint,
+        [request],
+        options,
+        generated=[generated] if generated else None,
+        writer=writer,
+        complete=complete,
     )
     if isinstance(answer, InterlockError):
         raise answer
@@ -48,7 +54,7 @@ async def put_all(
     requests: Sequence[EntityRequest],
     options: PutOptions,
     *,
-    generated: Sequence[str | None] | None = None,
+    generated: Sequence[str] | None = None,
     writer: Writer,
     complete: Completing,
 ) -> list[Put | InterlockError]:

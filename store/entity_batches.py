@@ -50,7 +50,6 @@ class Batch:
         self._session, self._options, self._writer, self._complete = session, options, writer, complete
         self._kind = Kind(blueprint.identifier, blueprint.definition)
         self._blueprint = blueprint
-        self._asks = blueprint_permissions.concern(writer)
         self._has_scorecards: bool | None = None
         self._found: dict[str, Stored | None] = {}
         self._exists: dict[tuple[str, str], bool] = {}
@@ -98,8 +97,7 @@ class Batch:
         else:
             entity = created(self._kind, request, generated=generated or new("e"), author=author)
         was = before.entity if before else None
-        if self._asks:
-            await blueprint_permissions.require(self._session, self._kind.definition, self._writer, was, entity)
+        await blueprint_permissions.require(self._session, self._kind.definition, self._writer, was, entity)
         if entity is not was:
             await self._add(before, entity)
         return Put(self._found_as(entity), before is None, entity is not was)
@@ -137,8 +135,7 @@ class Batch:
     async def _add(self, before: Stored | None, entity: Entity) -> None:
         absent = await self._creatable(entity) if entity.relations else []
         was = before.entity if before else None
-        if entity.blueprint in MIRRORED:
-            await people_entities.require(self._session, was, entity, writer=self._writer)
+        await people_entities.require(self._session, was, entity, writer=self._writer)
         if self._options.validation_only:
             for _, one in await self._bare(absent):
                 self._exists[one.blueprint, one.identifier] = True

@@ -45,13 +45,11 @@ async def forgotten(
     gone: list[dict[str, object]] = []
     found: list[Row] = []
     for row_id, before, after in several:
-        new: Sequence[Entry] = _of(after)
-        if before is not None:
-            old, new = difference(_of(before), new)
-            gone += [
-                {"of_name": name, "of_head": head, "of_number": number, "of_entity": row_id, "of_place": place}
-                for name, head, number, place, *_ in old
-            ]
+        old, new = difference(_of(before), _of(after))
+        gone += [
+            {"of_name": name, "of_head": head, "of_number": number, "of_entity": row_id, "of_place": place}
+            for name, head, number, place, *_ in old
+        ]
         of_it = (row_id,)
         found += [entry + of_it for entry in new]
     if gone:

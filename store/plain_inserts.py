@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from store.columns import JsonText, Moment
+from store.columns import Moment
 
 Row: TypeAlias = tuple[Any, ...]
 Conversion: TypeAlias = tuple[int, Callable[[Any], Any]]
@@ -114,9 +114,7 @@ def _conversion(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any]
     if not isinstance(kind, Moment | JSON) or not (convert := kind.dialect_impl(dialect).bind_processor(dialect)):
         return None
     # Rows that are written together have the same moments.
-    if isinstance(kind, Moment):
-        return lru_cache(maxsize=16)(convert)
-    return lambda document: str(document) if isinstance(document, JsonText) else convert(document)
+    return lru_cache(maxsize=16)(convert) if isinstance(kind, Moment) else convert
 
 
 async def insert_all(session: AsyncSession, *several: tuple[PlainInsert, Sequence[Row]]) -> None:
