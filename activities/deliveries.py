@@ -1,9 +1,13 @@
 """What a run sends, secrets and all, as it is needed after its backend was told of it: to be claimed, or looked up."""
 
 import dataclasses
-from collections.abc import Callable
+from base64 import b64encode
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import unquote
+
+import httpx
 
 from activities.services import Services
 from backends import parse_rendered
@@ -21,6 +25,8 @@ from store.database import Database
 
 _SAID = {"body", "payload"}
 """The keys of methods that say what is sent; without them it is the message that older receivers expect."""
+_TELLING = 8
+"""How many characters a path has at least that tells anything of a secret URL; shorter ones are everywhere."""
 
 
 @dataclass(frozen=True)
@@ -129,3 +135,17 @@ def telling(resources: Resources, known: set[str]) -> Resources:
         return found
 
     return dataclasses.replace(resources, secret=secret)
+
+
+def made_of(method: InvocationMethod, secrets: Collection[str]) -> Iterator[str]:
+    """What we make of a method ourselves, and a backend may echo.
+
+    That is the credentials of its URL as a header, and the path of a URL that is secret itself.
+    """
+    url = httpx.URL(method.destination() or "")
+    if url.userinfo:
+        user, _, password = url.userinfo.decode().partition(":")
+        yield b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+    path = url.raw_path.decode()
+    if len(path) >= _TELLING and any(path in secret for secret in secrets):
+        yield path

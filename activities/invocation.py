@@ -3,31 +3,29 @@
 import asyncio
 import contextlib
 import dataclasses
-from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
-from urllib.parse import unquote
 
-import httpx
 from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
 from activities.attempts import Watch
-from activities.deliveries import Deliveries, telling
+from activities.deliveries import Deliveries, made_of, telling
 from activities.receipts import failed, redacted, settle, unexpected
 from activities.retrying import Retrying
 from activities.services import Services
 from activities.turns import Turns
+from activities.under_way import UnderWay
 from activities.upserts import upsert
 from backends import parse_rendered
 from backends.base import Delivery, EntityWrite, InvocationMethod, Receipt, Unconfirmed
 from domain import contexts
 from domain.actions import Action
-from domain.attempts import Attempt, Kind, Outcome, Try
+from domain.attempts import Attempt, Kind, Outcome
 from domain.budgets import Wanted
 from domain.documents import Document
 from domain.errors import BackendRefused, BackendUnavailable, InterlockError, InvalidInvocation, Unavailable
@@ -35,13 +33,16 @@ from domain.fingerprints import fingerprint
 from domain.runs import Run, RunStatus
 from store import actions, approvals, attempts, runs
 from store.runs import Found
-from workflows.calls import Progress
+from workflows.calls import INVOKE_TIME_LIMIT, SILENCE, Begun, Progress
 
 _HEARTBEAT_SECONDS = 3
+_AT_ONCE_SECONDS = 1.0
+"""How long a workflow's task waits for an invocation. Meanwhile it hears nothing else, and has one of few places."""
+_LOOK_SECONDS = 1.0
+_MOST_UNDER_WAY = 100
+"""As many as there are places for activities: more of them wait for such a place."""
 _LATER = timedelta(seconds=15)
 """When to ask about what somebody has said to have come of a call that was not confirmed."""
-_TELLING = 8
-"""How many characters a path has at least that tells anything of a secret URL; shorter ones are everywhere."""
 _CHANGED = "What would be sent has changed since it was approved, and an earlier attempt may have been sent already"
 _Result = TypeVar("_Result")
 
@@ -49,16 +50,37 @@ _Result = TypeVar("_Result")
 class InvocationActivity:
     """Delivers runs to their backends, each once, as long as this process lives."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, *, alone: bool = False) -> None:
         self._services = services
-        self._under_way: dict[str, asyncio.Task[Progress]] = {}
-        self._tries: dict[str, Try] = {}
-        """Which of Temporal's attempts each of them is for."""
+        self._alone = alone
+        """Whether there is no other worker while this one lives."""
+        self._under_way = UnderWay(self._deliver)
         self._turns = Turns(services)
         self._deliveries = Deliveries.of(services)
 
     @activity.defn
-    async def invoke_backend(self, run_id: str) -> Progress:
+    async def begin_invocation(self, run_id: str, asked_at: datetime) -> Progress:
+        """Begin what `invoke_backend` does, and wait a moment for its end; else it is for that activity (`begun`).
+
+        Most backends answer in that moment, and nothing has to be asked of Temporal before or after. Where there are
+        other workers nothing is begun: one that is asked to go on could not know whether the first is still at it.
+        """
+        now, worker = self._services.now(), self._under_way.worker
+        if not self._alone or len(self._under_way) >= _MOST_UNDER_WAY:
+            return Progress(status=RunStatus.IN_PROGRESS, begun=Begun(by=worker, until=now))
+        task = self._under_way.joined(run_id, asked_at)
+        await asyncio.wait({task}, timeout=_AT_ONCE_SECONDS)
+        if not task.done():
+            return Progress(status=RunStatus.IN_PROGRESS, begun=Begun(by=worker, until=now + INVOKE_TIME_LIMIT))
+        fault = task.exception()
+        if fault is None:
+            return task.result()
+        if not isinstance(fault, ApplicationError | Unavailable):
+            activity.logger.warning("invocation failed, and is tried again", exc_info=fault)
+        return Progress(status=RunStatus.IN_PROGRESS, begun=Begun(by=worker, until=now))
+
+    @activity.defn
+    async def invoke_backend(self, run_id: str, begun: Begun | None = None) -> Progress:
         """Render, send, and record what came of it; a run that has ended is left alone.
 
         One that would send something else than what was approved is not sent: it waits for approval again.
@@ -67,37 +89,42 @@ class InvocationActivity:
         first, or finds in the row what became of it. Only when the worker died during the call is it repeated, with
         the run id as its idempotency key, as in every delivery.
         """
-        info = activity.info()
-        task = self._under_way.get(run_id)
-        if task is None:
-            self._tries[run_id] = Try(activity=info.activity_id, first=info.attempt, last=info.attempt)
-            task = self._under_way[run_id] = asyncio.create_task(self._deliver(run_id))
-            task.add_done_callback(lambda done: self._ended(run_id, done))
-        elif self._tries[run_id].activity == info.activity_id:
-            self._tries[run_id] = self._tries[run_id].model_copy(update={"last": info.attempt})
         async with _heartbeat():
+            if begun and begun.by != self._under_way.worker and not self._alone:
+                await self._recorded(run_id, begun.until)
             # Shielded: what was sent cannot be taken back, so it is recorded even if nobody waits for it any more.
-            return await asyncio.shield(task)
+            return await asyncio.shield(self._under_way.joined(run_id, activity.info().scheduled_time))
 
-    def _ended(self, run_id: str, task: asyncio.Task[Progress]) -> None:
-        del self._under_way[run_id], self._tries[run_id]
-        if not task.cancelled():
-            task.exception()  # seen, even if the attempt that waited for it was given up
+    async def finish(self) -> None:
+        """Wait until what is under way is recorded, as long as that may take."""
+        await self._under_way.ended(self._services.resources.timeout + SILENCE)
 
-    async def _deliver(self, run_id: str) -> Progress:
+    async def _recorded(self, run_id: str, until: datetime) -> None:
+        """Wait until the row says what became of what another worker has begun, or that worker must be dead."""
+        while self._services.now() < until:
+            async with self._services.database.read() as session:
+                found = await runs.find(session, run_id)
+            if found.run.status is not RunStatus.IN_PROGRESS or found.delivered:
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _deliver(self, run_id: str, asked_at: datetime) -> Progress:
         async with self._services.database.read() as session:
             found = await runs.find(session, run_id)
             run = found.run
             action = await actions.version(session, found.action_id, run.interlock.action_version)
-            tried = self._tries[run_id]
-            before = await attempts.before(session, run_id, tried.activity) if tried.first > 1 else attempts.Before()
+            tried = self._under_way.tried(run_id)
+            before = await attempts.before(session, run_id, tried.activity)
         if run.status is RunStatus.WAITING_FOR_APPROVAL:
             return Progress(status=run.status)
         if run.status is not RunStatus.IN_PROGRESS or found.delivered:
             return await self._record(run, Receipt())
-        if starts_at := _too_early(run):
+        if starts_at := _too_early(run, asked_at):
             return Progress(status=run.status, starts_at=starts_at)
         watch, lines = Watch(Kind.INVOKE, self._services.now()), list[str]()
+        if tried.first == 1 and before.latest and (left := before.latest.left(watch.started_at)):
+            # It was begun within the workflow's task, and Temporal, which waits between attempts, does not count that.
+            raise ApplicationError(before.latest.said or before.latest.outcome, next_retry_delay=left)
         known = watch.known
         fault: InterlockError | None = None
         write: EntityWrite | None = None
@@ -115,7 +142,7 @@ class InvocationActivity:
             run = await self._released(run, payload, synchronous=method.synchronous())
             if run.status is not RunStatus.IN_PROGRESS:
                 return await self._record(run, Receipt())  # it has ended meanwhile
-            known |= set(_made_of(method, plaintexts.values()) if plaintexts else ())
+            known |= set(made_of(method, plaintexts.values()) if plaintexts else ())
             if write := method.writes():
                 return await self._upserted(run, write, lines)
             receipt = await self._sent(method, run, action, watch)
@@ -132,12 +159,14 @@ class InvocationActivity:
             made = watch.ended(watch.outcome(fault, receipt), receipt.summary, at=self._services.now())
             made = made.model_copy(update={"again_at": queued.starts_at})
             # Whoever tries a backend that is dead for weeks would fill tables with what is always the same.
-            tried = self._tries[run_id]
+            tried = self._under_way.tried(run_id)
             await self._until_sql_answers(lambda session: attempts.record_news(session, run.id, made, tried))
             return queued
         made = self._made(watch, fault, receipt, Retrying(lambda: action.definition, self._services.attempts, before))
         if made.again_at:
-            await self._until_sql_answers(lambda session: attempts.record(session, run.id, made, self._tries[run_id]))
+            await self._until_sql_answers(
+                lambda session: attempts.record(session, run.id, made, self._under_way.tried(run_id))
+            )
             raise ApplicationError(
                 made.said or made.outcome,
                 type=type(fault).__name__ if fault else made.outcome,
@@ -276,7 +305,7 @@ class InvocationActivity:
         async def work(session: AsyncSession) -> Run:
             after = await settle(session, run, receipt, lines=lines, at=at)
             if made:
-                await attempts.record(session, run.id, made, self._tries[run.id])
+                await attempts.record(session, run.id, made, self._under_way.tried(run.id))
             return after
 
         return Progress.of(await self._until_sql_answers(work))
@@ -296,27 +325,13 @@ class InvocationActivity:
         return result
 
 
-def _too_early(run: Run) -> datetime | None:
+def _too_early(run: Run, asked_at: datetime) -> datetime | None:
     """When the run may begin, if that is after its workflow has asked for this; None: it may.
 
     Then it was approved again, for a later time, since the workflow waited for its time.
     """
     starts_at = run.interlock.gate.starts_at if run.held and run.interlock.gate else None
-    return starts_at if starts_at and starts_at > activity.info().scheduled_time else None
-
-
-def _made_of(method: InvocationMethod, secrets: Collection[str]) -> Iterator[str]:
-    """What we make of a method ourselves, and a backend may echo.
-
-    That is the credentials of its URL as a header, and the path of a URL that is secret itself.
-    """
-    url = httpx.URL(method.destination() or "")
-    if url.userinfo:
-        user, _, password = url.userinfo.decode().partition(":")
-        yield b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
-    path = url.raw_path.decode()
-    if len(path) >= _TELLING and any(path in secret for secret in secrets):
-        yield path
+    return starts_at if starts_at and starts_at > asked_at else None
 
 
 @contextlib.asynccontextmanager

@@ -11,9 +11,11 @@ import json
 import sys
 import tempfile
 import time
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
@@ -25,6 +27,26 @@ from benchmarks.wire import Backend, Connection, percentile, repeatedly
 WARM_UP = 40
 Round: TypeAlias = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 """What bare workflows, our runs and those of the prototype cost."""
+
+
+STAGES = (
+    "asked -> request understood",
+    "judged, rendered, recorded -> accepted by Temporal",
+    "workflow begins, run is read -> attempt begins",
+    "request is made and sent -> backend has it",
+    "backend answers -> attempt ends",
+    "run is settled -> workflow ends",
+)
+"""What happens to a run."""
+
+
+class Idle(NamedTuple):
+    """One of the runs one at a time; when it came where, in seconds of `time.perf_counter`."""
+
+    run_id: str
+    asked: float
+    answered: float
+    reached: float
 
 
 async def actions(connection: Connection, url: str) -> None:
@@ -58,14 +80,14 @@ async def bare(address: str, times: int, clients: int, one_at_a_time: int) -> di
     return found
 
 
-async def idle(connection: Connection, backend: Backend, times: int) -> list[tuple[str, float, float]]:
-    """Runs one after the other with a pause: ids, milliseconds to the backend, milliseconds to the 202."""
+async def idle(connection: Connection, backend: Backend, times: int) -> list[Idle]:
+    """Runs one after the other with a pause."""
     await asyncio.sleep(2)  # what came before is to be finished
     found = []
     for _ in range(times):
         run_id, asked, answered = await start(connection)
         reached = await backend.reached(run_id)
-        found.append((run_id, (reached - asked) * 1000, (answered - asked) * 1000))
+        found.append(Idle(run_id, asked, answered, reached))
         await asyncio.sleep(0.1)
     return found
 
@@ -121,29 +143,37 @@ async def busy(made: Product, backend: Backend, times: int, clients: int) -> dic
     }
 
 
-async def stages(made: Product, run_ids: list[str]) -> tuple[dict[str, float], set[int]]:
-    """Median milliseconds between the events of the runs' histories, and how many events they have."""
+async def stages(made: Product, connection: Connection, runs: list[Idle]) -> tuple[dict[str, float], set[int]]:
+    """Median milliseconds between what happens to a run one at a time, and how many events their histories have."""
     client = await Client.connect(made.environment["TEMPORAL_ADDRESS"])
-    names = (
-        ("accepted by Temporal -> workflow task begins", "WORKFLOW_EXECUTION_STARTED", "WORKFLOW_TASK_STARTED"),
-        ("workflow code decides", "WORKFLOW_TASK_STARTED", "ACTIVITY_TASK_SCHEDULED"),
-        ("activity scheduled -> begins", "ACTIVITY_TASK_SCHEDULED", "ACTIVITY_TASK_STARTED"),
-        ("activity: read, render, send, settle", "ACTIVITY_TASK_STARTED", "ACTIVITY_TASK_COMPLETED"),
-        ("activity done -> workflow closed", "ACTIVITY_TASK_COMPLETED", "WORKFLOW_EXECUTION_COMPLETED"),
-    )
-    spent: dict[str, list[float]] = {name: [] for name, _, _ in names}
+    since = time.time() - time.perf_counter()
+    spent: dict[str, list[float]] = {name: [] for name in STAGES}
     lengths = set()
-    for run_id in run_ids:
-        events = [event async for event in client.get_workflow_handle(run_id).fetch_history_events()]
+    for each in runs:
+        events = [event async for event in client.get_workflow_handle(each.run_id).fetch_history_events()]
         lengths.add(len(events))
         at: dict[str, float] = {}
         for event in events:
-            kind = EventType.Name(event.event_type).removeprefix("EVENT_TYPE_")
-            at.setdefault(kind, event.event_time.ToNanoseconds() / 1e6)
-        for name, first, last in names:
-            if first in at and last in at:
-                spent[name].append(at[last] - at[first])
-    return {name: median(values) for name, values in spent.items() if values}, lengths
+            at.setdefault(EventType.Name(event.event_type), event.event_time.ToNanoseconds() / 1e9)
+        _, answer = await connection.call("GET", f"/v1/actions/runs/{each.run_id}/timeline")
+        told = {entry["kind"]: entry for entry in answer["timeline"]}
+        attempt = told["ATTEMPT"]["attempt"]
+        moments = (
+            since + each.asked,
+            _seconds(told["RECORDED"]["at"]),
+            at["EVENT_TYPE_WORKFLOW_EXECUTION_STARTED"],
+            _seconds(attempt["startedAt"]),
+            since + each.reached,
+            _seconds(attempt["endedAt"]),
+            at["EVENT_TYPE_WORKFLOW_TASK_COMPLETED"],
+        )
+        for name, (begin, end) in zip(STAGES, pairwise(moments), strict=True):
+            spent[name].append((end - begin) * 1000)
+    return {name: median(values) for name, values in spent.items()}, lengths
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
 
 
 async def waiting(made: Product, connection: Connection, number: int) -> dict[str, float]:
@@ -194,7 +224,7 @@ async def main(options: argparse.Namespace) -> None:
                 await actions(connection, backend.url)
                 for _ in range(WARM_UP):
                     await backend.reached((await start(connection))[0])
-            latencies: list[tuple[str, float, float]] = []
+            latencies: list[Idle] = []
             rounds: list[Round] = []
             for _ in range(options.rounds):
                 one_at_a_time = options.idle // options.rounds
@@ -207,7 +237,8 @@ async def main(options: argparse.Namespace) -> None:
                     rounds.append(
                         (plain, ours, await least(url, backend, options.times, options.clients, one_at_a_time))
                     )
-            spent, lengths = await stages(made, [run_id for run_id, _, _ in latencies[:30]])
+            async with Connection(made.environment["BASE_URL"], made.token) as connection:
+                spent, lengths = await stages(made, connection, latencies[:30])
             report(latencies, spent, lengths, rounds, options)
             say("memory of the product", made.memory(), "MB")
             if options.waiting:
@@ -219,7 +250,7 @@ async def main(options: argparse.Namespace) -> None:
 
 
 def report(
-    latencies: list[tuple[str, float, float]],
+    latencies: list[Idle],
     spent: dict[str, float],
     lengths: set[int],
     rounds: list[Round],
@@ -227,7 +258,8 @@ def report(
 ) -> None:
     """Print what was found."""
     print("\none run at a time")
-    reach, answer = [one[1] for one in latencies], [one[2] for one in latencies]
+    reach = [(one.reached - one.asked) * 1000 for one in latencies]
+    answer = [(one.answered - one.asked) * 1000 for one in latencies]
     floor = [each for plain, _, _ in rounds for each in plain["reached_ms"]]
     prototyped = [each for _, _, lean in rounds for each in lean["reached_ms"]]
     for share in (0.5, 0.99):

@@ -46,7 +46,7 @@ async def embedded(
         driver = await stack.enter_async_context(RunDriver(client, database, settings, eager=True))
         working = asyncio.Event()
         worker = asyncio.create_task(
-            work(settings, stop, client, database, evaluate, driver, organization, ready=working)
+            work(settings, stop, client, database, evaluate, driver, organization, ready=working, alone=True)
         )
         chat = await stack.enter_async_context(Chat(settings))
         await stack.enter_async_context(across_processes(database.url, {CLAIMS: database.claims}))

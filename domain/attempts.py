@@ -1,5 +1,6 @@
 """Attempts: each time a backend was called, with what was said and answered, as it may be kept and shown."""
 
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Literal, TypeAlias
 
@@ -97,6 +98,10 @@ class Attempt(Kept):
     exchanges: tuple[Exchanged, ...] = ()
     left_out: int = 0
     """How many more exchanges there were, in the middle of these."""
+
+    def left(self, now: datetime) -> timedelta | None:
+        """How long it is until it is tried again; None: it is not, or the time has come."""
+        return self.again_at - now if self.again_at and self.again_at > now else None
 
 
 class Try(Kept):

@@ -22,7 +22,7 @@ from runtime.temporal import search_attributes
 from store import wakes
 from store.database import Database
 from workflows.action_run import ActionRun
-from workflows.calls import ActionRunInput
+from workflows.calls import ActionRunInput, task_time_limit
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +94,7 @@ class RunDriver:
                 _input(run, self._delivery_time_limit),
                 id=run.id,
                 task_queue=self._task_queue,
+                task_timeout=task_time_limit(self._delivery_time_limit) if self._eager else None,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 static_summary=_summary(run),

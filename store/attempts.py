@@ -17,8 +17,12 @@ _INSERT = PlainInsert(
     table(RunAttemptRow),
     "run_id", "kind", "outcome", "started_at", "activity", "first_try", "last_try", "document",
 )  # fmt: skip
-_OUTCOMES = sa.select(_ATTEMPTS.outcome).where(
-    _ATTEMPTS.run_id == bindparam("run"), _ATTEMPTS.activity == bindparam("activity"), _ATTEMPTS.kind == Kind.INVOKE
+_MADE = (
+    sa.select(_ATTEMPTS.outcome, _ATTEMPTS.document)
+    .where(
+        _ATTEMPTS.run_id == bindparam("run"), _ATTEMPTS.activity == bindparam("activity"), _ATTEMPTS.kind == Kind.INVOKE
+    )
+    .order_by(_ATTEMPTS.sequence)
 )
 _LATEST = (
     sa.select(_ATTEMPTS.document)
@@ -35,13 +39,16 @@ class Before:
     failures: int = 0
     refusals: int = 0
     """How often it was busy."""
+    latest: Attempt | None = None
 
 
 async def before(session: AsyncSession, run_id: str, activity: str) -> Before:
     """How often this activity has called the backend in vain."""
-    outcomes = list((await execute(session, _OUTCOMES, {"run": run_id, "activity": activity})).scalars())
-    busy = outcomes.count(Outcome.BUSY)
-    return Before(failures=len(outcomes) - busy, refusals=busy)
+    made = list(await execute(session, _MADE, {"run": run_id, "activity": activity}))
+    if not made:
+        return Before()
+    busy = sum(outcome == Outcome.BUSY for outcome, _ in made)
+    return Before(len(made) - busy, busy, Attempt.model_validate(made[-1].document))
 
 
 async def record(session: AsyncSession, run_id: str, attempt: Attempt, tried: Try | None = None) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from importlib.metadata import version
 
@@ -85,12 +86,15 @@ async def work(
     organization: Organization,
     *,
     ready: asyncio.Event | None = None,
+    alone: bool = False,
 ) -> None:
-    """Poll the task queue and relay, with what the process has made, until `stop` is set."""
+    """Poll the task queue and relay, with what the process has made, until `stop` is set.
+
+    `alone` says that no other worker lives as long as this one does.
+    """
     async with open_transport(settings) as http, open_kafka(settings) as kafka:
         given = services(settings, database, evaluate, organization, http, kafka)
-        worker = create_worker(settings, client, given)
-        async with worker:
+        async with working(settings, client, given, alone=alone):
             looking = LookUps(LookUpWork(given), driver)
             topics = Topics(kafka, [topic(organization.id, name) for name in (RUNS, CHANGES)])
             beside = _beside(settings, client, database, driver, evaluate, organization, looking, topics)
@@ -180,19 +184,24 @@ def _mail(settings: Settings) -> Mail | None:
     return Mailer(SmtpServer.parse(settings.smtp_url.get_secret_value()), mailbox(settings.smtp_from))
 
 
-def create_worker(settings: Settings, client: Client, services: Services, *, sandboxed: bool = False) -> Worker:
-    """A worker that knows every workflow and activity.
+@asynccontextmanager
+async def working(
+    settings: Settings, client: Client, services: Services, *, alone: bool = False, sandboxed: bool = False
+) -> AsyncIterator[Worker]:
+    """A worker that knows every workflow and activity. It ends when what it has begun is recorded.
 
     Tests run workflow code in the SDK's sandbox, which refuses what is not deterministic. Production does not: the
     sandbox executes the workflow's module again for every run, and finds nothing that the tests have not found.
     """
     of_runs, of_timers = RunActivities(services), TimerActivities(services)
-    return Worker(
+    invocation = InvocationActivity(services, alone=alone)
+    worker = Worker(
         client,
         task_queue=settings.task_queue,
         workflows=[ActionRun, ScheduledRun, ChangeDelivery, EntityTimer],
         activities=[
-            InvocationActivity(services).invoke_backend,
+            invocation.begin_invocation,
+            invocation.invoke_backend,
             NotificationActivity(services).ask_approvers,
             of_runs.close_approval,
             of_runs.close_run,
@@ -210,6 +219,11 @@ def create_worker(settings: Settings, client: Client, services: Services, *, san
         graceful_shutdown_timeout=settings.webhook_timeout + SILENCE,
         max_heartbeat_throttle_interval=_HEARTBEATS_AT_MOST_EVERY,
     )
+    try:
+        async with worker:
+            yield worker
+    finally:
+        await invocation.finish()  # workflows do not always wait for what they have begun
 
 
 async def _connected(settings: Settings) -> Client:

@@ -30,11 +30,13 @@ with workflow.unsafe.imports_passed_through():
         Progress,
         Question,
         ask_approvers,
+        begin_invocation,
         cancel_backend,
         close_approval,
         close_run,
         hear_operator,
         invoke_backend,
+        task_time_limit,
     )
 
 _ASKS = "approvers are asked"
@@ -42,6 +44,10 @@ _ASKS = "approvers are asked"
 
 _CANCELS = "backends are told to stop"
 """The patch since which they are. It can go when no run goes on that is older."""
+
+_AT_ONCE = "backends are invoked at once"
+"""The patch since which an invocation is begun within the workflow's task. It can go when no run goes on that is older.
+"""
 
 
 @workflow.defn(name="ActionRun", failure_exception_types=[InterlockError])
@@ -188,30 +194,46 @@ class ActionRun:
         deadline = _deadline(workflow.now(), start.run_time_limit)
         self._called = False
         self._looks += 1
-        self._invocation = workflow.start_activity(
-            invoke_backend,
-            self._run,
-            # Attempts are counted by it, and Temporal would begin anew with each history.
-            activity_id=f"{start.histories}/{self._looks}" if start.histories else None,
-            start_to_close_timeout=INVOKE_TIME_LIMIT,
-            heartbeat_timeout=start.delivery_time_limit + SILENCE,
-            retry_policy=INVOKE_RETRIES,
-        )
-        progress = Progress(status=RunStatus.IN_PROGRESS)
+        progress = await self._invoked(start)
+        if self._invocation is None:
+            self._await_report(start)
         while progress.status is RunStatus.IN_PROGRESS and not progress.starts_at:
             expired = await self._wait(lambda: self._changed or self._answered, deadline, "run time limit")
             if self._invocation and self._answered:
                 progress = self._seen(await self._invocation)
                 self._invocation = None
-                workflow.set_current_details(
-                    f"Waits for the **report** of {start.backend}{_at_most(start.run_time_limit)}."
-                )
+                self._await_report(start)
             else:
                 progress = await self._ask(close_run, Question(run_id=self._run, expired=expired))
         if self._invocation and not (self._stops and workflow.patched(_CANCELS)):
             _forsake(self._invocation)
             self._invocation = None
         return progress
+
+    async def _invoked(self, start: ActionRunInput) -> Progress:
+        """What came of having the backend invoked, if that came at once; else it is under way (`_invocation`)."""
+        # Attempts are counted by it, and Temporal would begin anew with each history.
+        activity_id = f"{start.histories}/{self._looks}"
+        progress = Progress(status=RunStatus.IN_PROGRESS)
+        at_once = _may_begin_at_once(start) and workflow.patched(_AT_ONCE)
+        if at_once:
+            asks = [self._run, workflow.now()]
+            begins = workflow.execute_local_activity(begin_invocation, args=asks, activity_id=activity_id, **RECORD)
+            progress = self._seen(await begins)
+            if progress.begun is None:
+                return progress
+        self._invocation = workflow.start_activity(
+            invoke_backend,
+            args=[self._run, progress.begun] if progress.begun else [self._run],
+            activity_id=activity_id if at_once or start.histories else None,
+            start_to_close_timeout=INVOKE_TIME_LIMIT,
+            heartbeat_timeout=start.delivery_time_limit + SILENCE,
+            retry_policy=INVOKE_RETRIES,
+        )
+        return Progress(status=RunStatus.IN_PROGRESS)
+
+    def _await_report(self, start: ActionRunInput) -> None:
+        workflow.set_current_details(f"Waits for the **report** of {start.backend}{_at_most(start.run_time_limit)}.")
 
     async def _stop_backend(self, start: ActionRunInput, status: RunStatus) -> None:
         """The run has ended, and nothing depends on this. What is being sent is stopped once it was sent."""
@@ -273,6 +295,12 @@ def _forsake(invocation: workflow.ActivityHandle[Progress]) -> None:
     """Cancel what nobody waits for any more. That it was cancelled is no fault that somebody has missed."""
     invocation.add_done_callback(lambda done: done.cancelled() or done.exception())
     invocation.cancel()
+
+
+def _may_begin_at_once(start: ActionRunInput) -> bool:
+    """Whether nobody else gets this task before what is begun in it is recorded, or its worker has died."""
+    limit = task_time_limit(start.delivery_time_limit)
+    return limit is not None and workflow.info().task_timeout >= limit
 
 
 def _deadline(since: datetime, limit: timedelta | None) -> datetime | None:

@@ -42,6 +42,15 @@ class ActionRunInput(Kept):
         return (self.patience or Patience(time_limit=self.approval_time_limit)).plan(since)
 
 
+class Begun(Kept):
+    """An invocation that is not over, as whoever goes on with it has to know."""
+
+    by: str
+    """The worker that has begun it."""
+    until: Instant
+    """How long that worker may be at it."""
+
+
 class Progress(Kept):
     """Where the run stands after an activity."""
 
@@ -58,6 +67,8 @@ class Progress(Kept):
     """What for, in words."""
     stops: bool = False
     """Whether it was stopped, and its backend may be at work."""
+    begun: Begun | None = None
+    """The invocation is for an activity: it takes long, has failed, or was not begun at all. None: it is over."""
 
     @classmethod
     def of(cls, run: Run) -> Self:
@@ -149,10 +160,17 @@ class TimerAnswer(Kept):
 
 
 @activity.defn
-async def invoke_backend(run_id: str) -> Progress:
+async def begin_invocation(run_id: str, asked_at: datetime) -> Progress:
+    """Begin what `invoke_backend` does, and wait a moment for its end; else it is for that activity (`begun`)."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def invoke_backend(run_id: str, begun: Begun | None = None) -> Progress:
     """Render, send, and record what came of it; a run that has ended is left alone.
 
-    One that would send something else than what was approved is not sent: it waits for approval again.
+    One that would send something else than what was approved is not sent: it waits for approval again. What was
+    `begun` is not begun a second time.
     """
     raise NotImplementedError
 
@@ -252,6 +270,18 @@ A worker that lives but cannot reach Temporal has finished its call and recorded
 next finds that instead of sending again.
 """
 
+_LONGEST_TASK = timedelta(minutes=2)
+
+
+def task_time_limit(delivery_time_limit: timedelta) -> timedelta | None:
+    """How long a task of a run's workflow may take, so that the run may be invoked in it; None: it may not.
+
+    A task that was not heard of for so long is given to another worker, which then begins again.
+    """
+    limit = delivery_time_limit + SILENCE
+    return limit if limit <= _LONGEST_TASK else None  # Temporal takes no longer ones
+
+
 RECORD: LocalOptions = {
     "start_to_close_timeout": timedelta(seconds=30),
     "retry_policy": RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)),
@@ -259,6 +289,7 @@ RECORD: LocalOptions = {
 """Short SQL transactions: local activities, which add one event and no write of their own."""
 
 ALL: tuple[Any, ...] = (
+    begin_invocation,
     invoke_backend,
     ask_approvers,
     close_approval,

@@ -180,6 +180,14 @@ class Observer:
         differing = [run_id for run_id, bodies in by_run.items() if len(set(bodies)) > 1]
         assert not differing, f"repeated deliveries differ from the first: {differing}"
 
+    async def unrecorded(self) -> set[str]:
+        """The runs whose backend was called, and of which SQL does not know it."""
+        called = {call.headers["idempotency-key"] for call in self.backend.calls}
+        async with Database(self.stack.database_url) as database, database.read() as session:
+            begun = select(RunRow.id).where(RunRow.status == "IN_PROGRESS", ~col(RunRow.delivered))
+            found = await session.exec(begun)
+            return called & set(found)
+
     @contextmanager
     def sql_locked(self) -> Iterator[None]:
         """Nobody can write to the SQLite file meanwhile."""

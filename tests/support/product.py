@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 from temporalio.client import Client
@@ -30,7 +30,7 @@ from tests.support.backend import FakeBackend
 from worker.automations import Automations
 from worker.changelog import ChangeDeliveries
 from worker.look_ups import LookUps
-from worker.main import create_worker, services
+from worker.main import services, working
 from worker.relay import Relay
 from worker.resources import open_kafka
 
@@ -159,10 +159,10 @@ async def running(
     evaluate: Evaluator,
     database_url: str,
     *,
-    worker: bool = True,
+    worker: bool | Literal["alone"] = True,
     **settings: str,
 ) -> AsyncIterator[Product]:
-    """The product over a Temporal; without a worker, runs are accepted and wait."""
+    """The product over a Temporal; without a worker, runs are accepted and wait. One alone is in one process."""
     async with AsyncExitStack() as stack:
         backend = await stack.enter_async_context(FakeBackend())
         configured = Settings.from_environment(
@@ -177,7 +177,7 @@ async def running(
         database = await stack.enter_async_context(Database(configured.database_url))
         organization = await ensure_organization(configured, database)
         client = environment.client
-        driver = await stack.enter_async_context(RunDriver(client, database, configured))
+        driver = await stack.enter_async_context(RunDriver(client, database, configured, eager=worker == "alone"))
         chat = await stack.enter_async_context(Chat(configured))
         app = create_app(api_services(configured, database, client, driver, evaluate, organization, chat))
         transport = httpx.ASGITransport(app)
@@ -203,7 +203,7 @@ async def running(
             kafka = await stack.enter_async_context(open_kafka(configured))
             given = services(configured, database, evaluate, organization, http, kafka)
             product.look_ups = LookUps(LookUpWork(given), driver)
-            await stack.enter_async_context(create_worker(configured, client, given, sandboxed=True))
+            await stack.enter_async_context(working(configured, client, given, alone=worker == "alone", sandboxed=True))
             await stack.enter_async_context(_beside(product.automations(evaluate).run()))
         yield product
 

@@ -51,12 +51,8 @@ class Storm:
             await self._stack.kill(victim)
             self.kills[victim] += 1
             if victim == "worker":
-                self.deaths.update(self._delivering())
+                self.deaths.update(await self._observer.unrecorded())
             await self._stack.start(victim)
-
-    def _delivering(self) -> set[str]:
-        """The runs whose call the worker that has just died may not have brought to an end."""
-        return {call.headers["idempotency-key"] for call in self._observer.backend.calls[-2 * CLIENTS :]}
 
     async def _client(self, client: int) -> None:
         dice = random.Random(f"{SEED}/{client}")  # noqa: S311

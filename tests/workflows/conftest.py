@@ -18,7 +18,7 @@ from temporalio.worker import Worker
 
 from domain.runs import RunStatus
 from workflows.action_run import ActionRun
-from workflows.calls import ActionRunInput, OperatorWord, Progress, Question
+from workflows.calls import ActionRunInput, Begun, OperatorWord, Progress, Question, task_time_limit
 
 
 @dataclass
@@ -52,6 +52,8 @@ class Row:
     """Whether the backend is told to stop when the run is ended from outside."""
     invoking: bool = False
     """Whether the backend is being called, and its answer takes as long as this is set."""
+    begun: list[Begun | None] = field(default_factory=list)
+    """What each call of the backend was told of what was begun before."""
     stopped: list[bool] = field(default_factory=list)
     """Each time the backend was told to stop: whether it was being called just then."""
 
@@ -65,8 +67,16 @@ class Row:
             raise ApplicationError(f"{name} is out of order")
 
     @activity.defn
-    async def invoke_backend(self, run_id: str) -> Progress:
+    async def begin_invocation(self, run_id: str, asked_at: datetime) -> Progress:
+        """The same at once, unless that takes long or fails."""
+        if self.invoking or self.failures["invoke_backend"]:
+            return Progress(status=self.status, begun=Begun(by="this worker", until=asked_at))
+        return await self.invoke_backend(run_id)
+
+    @activity.defn
+    async def invoke_backend(self, run_id: str, begun: Begun | None = None) -> Progress:
         """Settle the run, unless it has ended."""
+        self.begun.append(begun)
         self._asked("invoke_backend")
         while self.invoking:
             await asyncio.sleep(0.01)
@@ -147,6 +157,7 @@ class Row:
     def activities(self) -> list[Callable[..., Any]]:
         """All of them."""
         return [
+            self.begin_invocation,
             self.invoke_backend,
             self.ask_approvers,
             self.close_approval,
@@ -169,14 +180,19 @@ class Bench:
         """The client of the Temporal server."""
         return self.environment.client
 
-    async def start(self, **values: Any) -> WorkflowHandle[Any, RunStatus]:
-        """Start the workflow of a run."""
+    async def start(self, *, at_once: bool = True, **values: Any) -> WorkflowHandle[Any, RunStatus]:
+        """Start the workflow of a run, whose task lasts long enough to invoke its backend `at_once`."""
         run_id = f"r_{uuid.uuid4().hex[:16]}"
         if values.get("waits_for_approval"):
             self.row.status = RunStatus.WAITING_FOR_APPROVAL
         start = ActionRunInput(**{"requested_at": datetime.now(UTC), **values}, run_id=run_id, backend="WEBHOOK")
         return await self.client.start_workflow(
-            ActionRun.run, start, id=run_id, task_queue=self.queue, run_timeout=timedelta(days=400)
+            ActionRun.run,
+            start,
+            id=run_id,
+            task_queue=self.queue,
+            run_timeout=timedelta(days=400),
+            task_timeout=task_time_limit(start.delivery_time_limit) if at_once else None,
         )
 
     async def quiet(self, handle: WorkflowHandle[Any, RunStatus]) -> None:

@@ -12,17 +12,51 @@ from tests.workflows.conftest import Bench
 from workflows.calls import CANCEL_ATTEMPTS
 
 
-async def test_a_run_whose_backend_answers_is_one_activity(bench: Bench) -> None:
+async def test_a_run_whose_backend_answers_at_once_is_one_task(bench: Bench) -> None:
     handle = await bench.start()
+    assert await handle.result() is RunStatus.SUCCESS
+    assert bench.row.asked == {"invoke_backend": 1}
+    events = [event async for event in handle.fetch_history_events()]
+    # Three of them are the task, two the patch that says how it is done.
+    assert len(events) == 8
+
+
+async def test_a_run_whose_backend_may_not_be_called_at_once_is_one_activity(bench: Bench) -> None:
+    handle = await bench.start(at_once=False)
     assert await handle.result() is RunStatus.SUCCESS
     assert bench.row.asked == {"invoke_backend": 1}
     events = [event async for event in handle.fetch_history_events()]
     assert len(events) == 11, "the least an activity can have"
 
 
-async def test_a_run_waits_for_its_report(bench: Bench) -> None:
-    bench.row.outcome = None
+async def test_what_was_begun_at_once_is_told_to_whoever_goes_on_with_it(bench: Bench) -> None:
+    bench.row.failures["invoke_backend"] = 1
     handle = await bench.start()
+    assert await handle.result() is RunStatus.SUCCESS
+    assert [begun.by for begun in bench.row.begun if begun] == ["this worker", "this worker"]
+    events = (await handle.fetch_history()).events
+    (scheduled,) = [
+        event.activity_task_scheduled_event_attributes
+        for event in events
+        if event.HasField("activity_task_scheduled_event_attributes")
+    ]
+    assert scheduled.activity_id == "0/1", "the same as of what was begun: attempts are counted by it"
+
+
+@pytest.mark.parametrize(("limit", "at_once"), [(110, True), (111, False)])
+async def test_a_backend_that_may_take_longer_than_a_task_is_not_called_in_it(
+    bench: Bench, limit: int, at_once: bool
+) -> None:
+    handle = await bench.start(delivery_time_limit=timedelta(seconds=limit))
+    assert await handle.result() is RunStatus.SUCCESS
+    events = (await handle.fetch_history()).events
+    assert at_once is not any(event.HasField("activity_task_scheduled_event_attributes") for event in events)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_run_waits_for_its_report(bench: Bench, at_once: bool) -> None:
+    bench.row.outcome = None
+    handle = await bench.start(at_once=at_once)
     while not bench.row.asked["invoke_backend"]:
         await asyncio.sleep(0.01)
     bench.row.status = RunStatus.SUCCESS
