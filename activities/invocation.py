@@ -65,19 +65,17 @@ class InvocationActivity:
         Most backends answer in that moment, and nothing has to be asked of Temporal before or after. Where there are
         other workers nothing is begun: one that is asked to go on could not know whether the first is still at it.
         """
-        now, worker = self._services.now(), self._under_way.worker
-        if not self._alone or len(self._under_way) >= _MOST_UNDER_WAY:
-            return Progress(status=RunStatus.IN_PROGRESS, begun=Begun(by=worker, until=now))
-        task = self._under_way.joined(run_id, asked_at)
-        await asyncio.wait({task}, timeout=_AT_ONCE_SECONDS)
-        if not task.done():
-            return Progress(status=RunStatus.IN_PROGRESS, begun=Begun(by=worker, until=now + INVOKE_TIME_LIMIT))
-        fault = task.exception()
-        if fault is None:
-            return task.result()
-        if not isinstance(fault, ApplicationError | Unavailable):
-            activity.logger.warning("invocation failed, and is tried again", exc_info=fault)
-        return Progress(status=RunStatus.IN_PROGRESS, begun=Begun(by=worker, until=now))
+        until = self._services.now()
+        if self._alone and len(self._under_way) < _MOST_UNDER_WAY:
+            task = self._under_way.joined(run_id, asked_at)
+            await asyncio.wait({task}, timeout=_AT_ONCE_SECONDS)
+            if not task.done():
+                until += INVOKE_TIME_LIMIT
+            elif (fault := task.exception()) is None:
+                return task.result()
+            elif not isinstance(fault, ApplicationError | Unavailable):
+                activity.logger.warning("invocation failed, and is tried again", exc_info=fault)
+        return Progress(status=RunStatus.IN_PROGRESS, begun=Begun(by=self._under_way.worker, until=until))
 
     @activity.defn
     async def invoke_backend(self, run_id: str, begun: Begun | None = None) -> Progress:
@@ -271,10 +269,9 @@ class InvocationActivity:
         using = dataclasses.replace(using, access_token=token, observe=watch)
         watch.message = message = await self._deliveries.message_of(run, action)
         watch.started_at = self._services.now()
+        delivery = Delivery(run_id=run.id, legacy_message=message, action=run.action.identifier)
         try:
-            return await method.invoke(
-                Delivery(run_id=run.id, legacy_message=message, action=run.action.identifier), using
-            )
+            return await method.invoke(delivery, using)
         except Unconfirmed as fault:
             if receipt := await self._evident(method, run, fault):
                 return receipt
@@ -316,13 +313,15 @@ class InvocationActivity:
         What was sent cannot be taken back, so this goes on until SQL answers instead of failing the activity,
         which would send again.
         """
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(Unavailable), wait=wait_exponential(multiplier=0.2, max=5), reraise=True
-        ):
-            with attempt:
-                async with self._services.database.write() as session:
-                    result = await work(session)
-        return result
+
+        async def once() -> _Result:
+            async with self._services.database.write() as session:
+                return await work(session)
+
+        with contextlib.suppress(Unavailable):
+            return await once()
+        wait = wait_exponential(multiplier=0.2, max=5)
+        return await AsyncRetrying(retry=retry_if_exception_type(Unavailable), wait=wait, reraise=True)(once)
 
 
 def _too_early(run: Run, asked_at: datetime) -> datetime | None:

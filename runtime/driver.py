@@ -46,6 +46,7 @@ class RunDriver:
         self._task_queue = settings.task_queue
         self._delivery_time_limit = settings.webhook_timeout
         self._eager = eager
+        self._task_time_limit = task_time_limit(settings.webhook_timeout) if eager else None
         self._under_way: set[asyncio.Task[bool]] = set()
         self._told: defaultdict[tuple[wakes.Pending, RunStatus], list[str]] = defaultdict(list)
         self._woken: dict[str, Run] = {}
@@ -91,10 +92,10 @@ class RunDriver:
         try:
             await self._client.start_workflow(
                 ActionRun.run,
-                _input(run, self._delivery_time_limit),
+                _input(run, self._delivery_time_limit, at_once=self._task_time_limit is not None),
                 id=run.id,
                 task_queue=self._task_queue,
-                task_timeout=task_time_limit(self._delivery_time_limit) if self._eager else None,
+                task_timeout=self._task_time_limit,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 static_summary=_summary(run),
@@ -158,7 +159,7 @@ class RunDriver:
             pass  # it will be told again, without harm
 
 
-def _input(run: Run, delivery_time_limit: timedelta) -> ActionRunInput:
+def _input(run: Run, delivery_time_limit: timedelta, *, at_once: bool) -> ActionRunInput:
     driving, gate = run.interlock, run.interlock.gate
     patience = Patience.of(driving)
     return ActionRunInput(
@@ -172,6 +173,7 @@ def _input(run: Run, delivery_time_limit: timedelta) -> ActionRunInput:
         approvers=_people(len(driving.approvers)),
         backend=driving.backend,
         delivery_time_limit=delivery_time_limit,
+        at_once=at_once,
     )
 
 

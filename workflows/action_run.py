@@ -26,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
         RECORD,
         SILENCE,
         ActionRunInput,
+        Begun,
         OperatorWord,
         Progress,
         Question,
@@ -36,7 +37,6 @@ with workflow.unsafe.imports_passed_through():
         close_run,
         hear_operator,
         invoke_backend,
-        task_time_limit,
     )
 
 _ASKS = "approvers are asked"
@@ -214,17 +214,19 @@ class ActionRun:
         """What came of having the backend invoked, if that came at once; else it is under way (`_invocation`)."""
         # Attempts are counted by it, and Temporal would begin anew with each history.
         activity_id = f"{start.histories}/{self._looks}"
-        progress = Progress(status=RunStatus.IN_PROGRESS)
-        at_once = _may_begin_at_once(start) and workflow.patched(_AT_ONCE)
+        begun: Begun | None = None
+        at_once = start.at_once and workflow.patched(_AT_ONCE)
         if at_once:
+            self._changed = False  # as in `_ask`
             asks = [self._run, workflow.now()]
             begins = workflow.execute_local_activity(begin_invocation, args=asks, activity_id=activity_id, **RECORD)
             progress = self._seen(await begins)
-            if progress.begun is None:
+            begun = progress.begun
+            if begun is None:
                 return progress
         self._invocation = workflow.start_activity(
             invoke_backend,
-            args=[self._run, progress.begun] if progress.begun else [self._run],
+            args=[self._run, begun] if begun else [self._run],
             activity_id=activity_id if at_once or start.histories else None,
             start_to_close_timeout=INVOKE_TIME_LIMIT,
             heartbeat_timeout=start.delivery_time_limit + SILENCE,
@@ -295,12 +297,6 @@ def _forsake(invocation: workflow.ActivityHandle[Progress]) -> None:
     """Cancel what nobody waits for any more. That it was cancelled is no fault that somebody has missed."""
     invocation.add_done_callback(lambda done: done.cancelled() or done.exception())
     invocation.cancel()
-
-
-def _may_begin_at_once(start: ActionRunInput) -> bool:
-    """Whether nobody else gets this task before what is begun in it is recorded, or its worker has died."""
-    limit = task_time_limit(start.delivery_time_limit)
-    return limit is not None and workflow.info().task_timeout >= limit
 
 
 def _deadline(since: datetime, limit: timedelta | None) -> datetime | None:

@@ -34,6 +34,8 @@ class ActionRunInput(Kept):
     """What does the work, in words."""
     delivery_time_limit: Duration = timedelta(seconds=30)
     """How long one delivery may take."""
+    at_once: bool = False
+    """Whether the backend is invoked within the workflow's task, which lasts long enough then (`task_time_limit`)."""
     histories: int = 0
     """How many its workflow had before this one: while it waits for its turn it begins a new one before one is long."""
 
@@ -274,12 +276,12 @@ _LONGEST_TASK = timedelta(minutes=2)
 
 
 def task_time_limit(delivery_time_limit: timedelta) -> timedelta | None:
-    """How long a task of a run's workflow may take, so that the run may be invoked in it; None: it may not.
+    """How long a task of a workflow has to last in which a backend is invoked; None: longer than Temporal lets it.
 
-    A task that was not heard of for so long is given to another worker, which then begins again.
+    A task that was not heard of for so long is given to a worker again, which begins it again.
     """
     limit = delivery_time_limit + SILENCE
-    return limit if limit <= _LONGEST_TASK else None  # Temporal takes no longer ones
+    return limit if limit <= _LONGEST_TASK else None
 
 
 RECORD: LocalOptions = {

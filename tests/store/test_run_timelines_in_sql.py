@@ -159,7 +159,8 @@ async def test_failures_are_counted_by_activity(database: Database) -> None:
         await attempts.record(session, run.id, made(AT, outcome=Outcome.REFUSED), Try(activity="6"))
         await attempts.record(session, make_run().id, made(AT, outcome=Outcome.REFUSED), Try(activity="5"))
     async with database.read() as session:
-        assert await attempts.before(session, run.id, "5") == attempts.Before(failures=2, refusals=3)
+        before = await attempts.before(session, run.id, "5")
+    assert before == attempts.Before(failures=2, refusals=3, latest=made(AT, outcome=Outcome.BUSY))
 
 
 async def test_the_same_news_is_kept_once(database: Database) -> None:

@@ -125,6 +125,19 @@ async def test_a_backend_that_takes_longer_is_waited_for_by_an_activity(product:
     assert (len(product.backend.calls), await kinds(product, run)) == (1, ["ATTEMPT"])
 
 
+@pytest.mark.parametrize(("limit", "at_once"), [("110", True), ("111", False)])
+async def test_a_backend_that_may_take_longer_than_a_task_is_not_invoked_in_it(
+    clock: WorkflowEnvironment, evaluate: Evaluator, sqlite_url: str, limit: str, at_once: bool
+) -> None:
+    async with running(clock, evaluate, sqlite_url, worker="alone", webhook_timeout=limit) as product:
+        run = await asked_for(product)
+        assert (await product.until(run["id"]))["status"] == "SUCCESS"
+        handle = product.temporal.get_workflow_handle(run["id"])
+        assert await handle.result() == "SUCCESS"
+        events = (await handle.fetch_history()).events
+    assert at_once is not any(event.HasField("activity_task_scheduled_event_attributes") for event in events)
+
+
 async def test_a_run_that_takes_longer_can_be_cancelled_meanwhile(product: Product) -> None:
     gate = Gate(product)
     run = await asked_for(product)

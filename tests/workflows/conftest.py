@@ -181,11 +181,13 @@ class Bench:
         return self.environment.client
 
     async def start(self, *, at_once: bool = True, **values: Any) -> WorkflowHandle[Any, RunStatus]:
-        """Start the workflow of a run, whose task lasts long enough to invoke its backend `at_once`."""
+        """Start the workflow of a run."""
         run_id = f"r_{uuid.uuid4().hex[:16]}"
         if values.get("waits_for_approval"):
             self.row.status = RunStatus.WAITING_FOR_APPROVAL
-        start = ActionRunInput(**{"requested_at": datetime.now(UTC), **values}, run_id=run_id, backend="WEBHOOK")
+        start = ActionRunInput(
+            **{"requested_at": datetime.now(UTC), **values}, run_id=run_id, backend="WEBHOOK", at_once=at_once
+        )
         return await self.client.start_workflow(
             ActionRun.run,
             start,

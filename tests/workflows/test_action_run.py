@@ -43,16 +43,6 @@ async def test_what_was_begun_at_once_is_told_to_whoever_goes_on_with_it(bench: 
     assert scheduled.activity_id == "0/1", "the same as of what was begun: attempts are counted by it"
 
 
-@pytest.mark.parametrize(("limit", "at_once"), [(110, True), (111, False)])
-async def test_a_backend_that_may_take_longer_than_a_task_is_not_called_in_it(
-    bench: Bench, limit: int, at_once: bool
-) -> None:
-    handle = await bench.start(delivery_time_limit=timedelta(seconds=limit))
-    assert await handle.result() is RunStatus.SUCCESS
-    events = (await handle.fetch_history()).events
-    assert at_once is not any(event.HasField("activity_task_scheduled_event_attributes") for event in events)
-
-
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_a_run_waits_for_its_report(bench: Bench, at_once: bool) -> None:
     bench.row.outcome = None
