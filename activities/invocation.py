@@ -1,4 +1,4 @@
-"""The one activity that does the work: render, send, and record what came of it."""
+"""The activities that do the work: render, send, and record what came of it."""
 
 import asyncio
 import contextlib
@@ -54,7 +54,7 @@ class InvocationActivity:
         self._services = services
         self._alone = alone
         """Whether there is no other worker while this one lives."""
-        self._under_way = UnderWay(self._deliver)
+        self._under_way = UnderWay()
         self._turns = Turns(services)
         self._deliveries = Deliveries.of(services)
 
@@ -67,7 +67,7 @@ class InvocationActivity:
         """
         until = self._services.now()
         if self._alone and len(self._under_way) < _MOST_UNDER_WAY:
-            task = self._under_way.joined(run_id, asked_at)
+            task = self._under_way.joined(run_id, partial(self._deliver, run_id, asked_at, at_once=True))
             await asyncio.wait({task}, timeout=_AT_ONCE_SECONDS)
             if not task.done():
                 until += INVOKE_TIME_LIMIT
@@ -91,10 +91,11 @@ class InvocationActivity:
             if begun and begun.by != self._under_way.worker and not self._alone:
                 await self._recorded(run_id, begun.until)
             # Shielded: what was sent cannot be taken back, so it is recorded even if nobody waits for it any more.
-            return await asyncio.shield(self._under_way.joined(run_id, activity.info().scheduled_time))
+            deliver = partial(self._deliver, run_id, activity.info().scheduled_time, at_once=begun is not None)
+            return await asyncio.shield(self._under_way.joined(run_id, deliver))
 
     async def finish(self) -> None:
-        """Wait until what is under way is recorded, as long as that may take."""
+        """Wait until what is under way is recorded, no longer than a delivery may take."""
         await self._under_way.ended(self._services.resources.timeout + SILENCE)
 
     async def _recorded(self, run_id: str, until: datetime) -> None:
@@ -106,13 +107,14 @@ class InvocationActivity:
                 return
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _deliver(self, run_id: str, asked_at: datetime) -> Progress:
+    async def _deliver(self, run_id: str, asked_at: datetime, *, at_once: bool) -> Progress:
         async with self._services.database.read() as session:
             found = await runs.find(session, run_id)
             run = found.run
             action = await actions.version(session, found.action_id, run.interlock.action_version)
             tried = self._under_way.tried(run_id)
-            before = await attempts.before(session, run_id, tried.activity)
+            again = at_once or tried.first > 1
+            before = await attempts.before(session, run_id, tried.activity) if again else attempts.Before()
         if run.status is RunStatus.WAITING_FOR_APPROVAL:
             return Progress(status=run.status)
         if run.status is not RunStatus.IN_PROGRESS or found.delivered:
@@ -265,8 +267,7 @@ class InvocationActivity:
     async def _sent(self, method: InvocationMethod, run: Run, action: Action, watch: Watch) -> Receipt:
         """What came of it. The secrets that the method asks for are added to those that are known."""
         token = partial(self._services.access_token, run.id, run.interlock.depth)
-        using = telling(self._services.resources, watch.known)
-        using = dataclasses.replace(using, access_token=token, observe=watch)
+        using = dataclasses.replace(telling(self._services.resources, watch.known), access_token=token, observe=watch)
         watch.message = message = await self._deliveries.message_of(run, action)
         watch.started_at = self._services.now()
         delivery = Delivery(run_id=run.id, legacy_message=message, action=run.action.identifier)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -13,25 +13,24 @@ from workflows.calls import Progress
 
 
 class UnderWay:
-    """What `deliver` does for runs, given the id of one, and when its workflow has asked for it."""
+    """Those of one worker."""
 
-    def __init__(self, deliver: Callable[[str, datetime], Coroutine[Any, Any, Progress]]) -> None:
+    def __init__(self) -> None:
         self.worker = uuid4().hex
-        """Who does it: another one each time that a process starts."""
-        self._deliver = deliver
+        """Its name: another one each time that a process starts."""
         self._tasks: dict[str, asyncio.Task[Progress]] = {}
         self._tries: dict[str, Try] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def joined(self, run_id: str, asked_at: datetime) -> asyncio.Task[Progress]:
+    def joined(self, run_id: str, begin: Callable[[], Coroutine[Any, Any, Progress]]) -> asyncio.Task[Progress]:
         """What is under way for the run, begun now if it was not, by the activity that asks."""
         info = activity.info()
         task = self._tasks.get(run_id)
         if task is None:
             self._tries[run_id] = Try(activity=info.activity_id, first=info.attempt, last=info.attempt)
-            task = self._tasks[run_id] = asyncio.create_task(self._deliver(run_id, asked_at))
+            task = self._tasks[run_id] = asyncio.create_task(begin())
             task.add_done_callback(lambda done: self._ended(run_id, done))
         elif self._tries[run_id].activity == info.activity_id:
             self._tries[run_id] = self._tries[run_id].model_copy(update={"last": info.attempt})

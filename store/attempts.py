@@ -40,6 +40,7 @@ class Before:
     refusals: int = 0
     """How often it was busy."""
     latest: Attempt | None = None
+    """The last of these."""
 
 
 async def before(session: AsyncSession, run_id: str, activity: str) -> Before:

@@ -46,8 +46,7 @@ _CANCELS = "backends are told to stop"
 """The patch since which they are. It can go when no run goes on that is older."""
 
 _AT_ONCE = "backends are invoked at once"
-"""The patch since which an invocation is begun within the workflow's task. It can go when no run goes on that is older.
-"""
+"""The patch since which that may begin within the workflow's task. It can go when no run goes on that is older."""
 
 
 @workflow.defn(name="ActionRun", failure_exception_types=[InterlockError])

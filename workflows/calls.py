@@ -273,6 +273,7 @@ next finds that instead of sending again.
 """
 
 _LONGEST_TASK = timedelta(minutes=2)
+"""Temporal waits no longer for a task, whatever it is told."""
 
 
 def task_time_limit(delivery_time_limit: timedelta) -> timedelta | None:

@@ -18,7 +18,6 @@ from backends.webhook import Webhook
 from domain.errors import BackendBusy, BackendRefused, BackendUnavailable
 from domain.jq import Evaluator
 from tests.support.github import TOKEN, FakeGitHub, github
-from tests.support.histories import is_answered
 from tests.support.listening import Said
 from tests.support.product import Product, running
 from worker.main import services
@@ -75,7 +74,7 @@ async def handed_over(product: Product, run_id: str) -> None:
     async with asyncio.timeout(20):
         while True:
             history = await product.temporal.get_workflow_handle(run_id).fetch_history()
-            if is_answered(history):
+            if any(event.HasField("activity_task_completed_event_attributes") for event in history.events):
                 return
             await asyncio.sleep(0.02)
 

@@ -13,7 +13,6 @@ import backends
 from backends.base import Delivery, Receipt, Resources
 from domain.jq import Evaluator
 from tests.support.github import TOKEN, FakeGitHub, github
-from tests.support.histories import is_answered
 from tests.support.kafka import Broker
 from tests.support.product import Product, running
 
@@ -100,7 +99,7 @@ async def answered(product: Product, run_id: str) -> None:
     async with asyncio.timeout(20):
         while True:
             history = await product.temporal.get_workflow_handle(run_id).fetch_history()
-            if is_answered(history):
+            if any(event.HasField("activity_task_completed_event_attributes") for event in history.events):
                 return
             await asyncio.sleep(0.02)
 

@@ -18,7 +18,7 @@ from domain.jq import Evaluator
 from domain.runs import RunStatus
 from tests.support.backend import Call
 from tests.support.listening import serving
-from tests.support.product import Product, running
+from tests.support.product import Product
 from worker.main import services
 
 Json = dict[str, Any]
@@ -162,13 +162,6 @@ async def attempt(given: InvocationActivity, run: Json, number: int) -> Any:
         return await environment.run(given.invoke_backend, run["id"])
     except ApplicationError as error:
         return error
-
-
-@pytest.fixture
-async def idle(clock: WorkflowEnvironment, evaluate: Evaluator, sqlite_url: str) -> AsyncIterator[Product]:
-    """The product without a worker."""
-    async with running(clock, evaluate, sqlite_url, worker=False) as idle:
-        yield idle
 
 
 async def test_a_worker_that_starts_again_goes_on_counting(idle: Product, evaluate: Evaluator) -> None:

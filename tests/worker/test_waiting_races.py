@@ -21,8 +21,6 @@ from tests.worker.test_waiting_runs import (
     Json,
     approve,
     asked_for,
-    given,
-    idle,
     logged,
     mails,
     product,
@@ -31,7 +29,7 @@ from tests.worker.test_waiting_runs import (
 )
 from workflows.calls import Progress
 
-__all__ = ["given", "idle", "mails", "product"]  # fixtures
+__all__ = ["mails", "product"]  # fixtures
 
 
 async def invoked(given: Services, run: Json, scheduled: datetime) -> Progress:

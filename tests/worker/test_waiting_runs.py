@@ -13,13 +13,11 @@ from activities.invocation import InvocationActivity
 from activities.notifications import NotificationActivity
 from activities.runs import RunActivities
 from activities.services import Services
-from backends import open_transport
 from domain.jq import Evaluator
 from domain.runs import RunStatus
 from store import runs
 from tests.support.mail import FakeMailbox
 from tests.support.product import Product, running
-from worker.main import services
 from workflows.calls import Question
 
 Json = dict[str, Any]
@@ -43,20 +41,6 @@ async def product(
     sender = "Interlock <interlock@example.com>"
     async with running(clock, evaluate, sqlite_url, smtp_url=mails.url, smtp_from=sender) as product:
         yield product
-
-
-@pytest.fixture
-async def idle(clock: WorkflowEnvironment, evaluate: Evaluator, sqlite_url: str) -> AsyncIterator[Product]:
-    """The product without a worker: the test itself runs activities, as often as it wants."""
-    async with running(clock, evaluate, sqlite_url, worker=False) as product:
-        yield product
-
-
-@pytest.fixture
-async def given(idle: Product, evaluate: Evaluator) -> AsyncIterator[Services]:
-    """What activities work with."""
-    async with open_transport() as http:
-        yield services(idle.settings, idle.database, evaluate, idle.organization, http)
 
 
 async def asked_for(
