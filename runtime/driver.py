@@ -92,7 +92,7 @@ class RunDriver:
         try:
             await self._client.start_workflow(
                 ActionRun.run,
-                _input(run, self._delivery_time_limit, at_once=self._task_time_limit is not None),
+                _input(run, self._delivery_time_limit, in_task=self._task_time_limit is not None),
                 id=run.id,
                 task_queue=self._task_queue,
                 task_timeout=self._task_time_limit,
@@ -159,7 +159,7 @@ class RunDriver:
             pass  # it will be told again, without harm
 
 
-def _input(run: Run, delivery_time_limit: timedelta, *, at_once: bool) -> ActionRunInput:
+def _input(run: Run, delivery_time_limit: timedelta, *, in_task: bool) -> ActionRunInput:
     driving, gate = run.interlock, run.interlock.gate
     patience = Patience.of(driving)
     return ActionRunInput(
@@ -173,7 +173,7 @@ def _input(run: Run, delivery_time_limit: timedelta, *, at_once: bool) -> Action
         approvers=_people(len(driving.approvers)),
         backend=driving.backend,
         delivery_time_limit=delivery_time_limit,
-        at_once=at_once,
+        in_task=in_task,
     )
 
 

@@ -8,13 +8,14 @@ session does by key, runs in the event loop; other queries, waiting for another 
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Engine, create_engine, event
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
+from sqlmodel import Session
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from store.sqlite_writing import BUSY_MILLISECONDS, Part, Transaction, Turns, WithOthers, own
@@ -48,12 +49,15 @@ class SqliteFile:
         self._threads = ThreadPoolExecutor(_CONNECTIONS + 1, thread_name_prefix="sqlite")
         self._turns = Turns()
         self._transaction: Transaction | None = None
+        self._at_rest: list[Connection] = []
         # Never more than the pool has: it would wait for a connection, and the event loop with it.
         self._room = asyncio.Semaphore(_CONNECTIONS)
         self._room_beside = asyncio.Semaphore(_CONNECTIONS_BESIDE)
 
     async def close(self) -> None:
         """Close every connection."""
+        for connection in self._at_rest:
+            connection.close()
         for engine in (self._engine, self._to_write):
             await self._elsewhere(engine.dispose)
         self._threads.shutdown(wait=False)
@@ -62,11 +66,8 @@ class SqliteFile:
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session that only reads. Each of its statements sees what is committed, as on PostgreSQL."""
         async with self._room:
-            session = _LocalSession(self._engine, self._elsewhere)
-            try:
+            with self._reading() as session:
                 yield session
-            finally:
-                session.sync_session.close()
 
     @asynccontextmanager
     async def beside(self) -> AsyncIterator[AsyncSession]:
@@ -77,11 +78,8 @@ class SqliteFile:
         """
         own()
         async with self._room_beside:
-            session = _LocalSession(self._engine, self._elsewhere)
-            try:
+            with self._reading() as session:
                 yield session
-            finally:
-                session.sync_session.close()
 
     @asynccontextmanager
     async def write(self, *, together: bool = False) -> AsyncIterator[AsyncSession]:
@@ -100,9 +98,10 @@ class SqliteFile:
                     yield session
                     if part.is_given_up:
                         raise WithOthers
-                    session.sync_session.commit()  # what it has yet to say; the rest is up to the transaction
+                    if session.in_transaction():
+                        session.sync_session.commit()  # what it has yet to say; the rest is up to the transaction
                 finally:
-                    session.sync_session.close()
+                    session.end()
         except BaseException as error:
             await self._leave()
             if part is not None and part.shared and isinstance(error, Exception):
@@ -112,6 +111,18 @@ class SqliteFile:
             raise
         await self._leave()
         await transaction.outcome()
+
+    @contextmanager
+    def _reading(self) -> Iterator[AsyncSession]:
+        # Who only reads has no transaction, so their connection needs not be given back to be as it was.
+        connection = self._at_rest.pop() if self._at_rest else self._engine.connect()
+        session = _LocalSession(connection, self._elsewhere)
+        try:
+            yield session
+        finally:
+            session.end()
+            connection.rollback()  # what SQLAlchemy calls a transaction; SQLite knows of none
+            self._at_rest.append(connection)
 
     async def _turn(self, together: bool) -> None:
         if (turn := self._turns.ask(together)) is not None:
@@ -157,18 +168,40 @@ class SqliteFile:
             raise
 
 
+class _Session(Session):
+    """A plain session."""
+
+    at_hand: Connection | None = None
+    """What it works on, unless a part of what it does may be undone by itself: SQLAlchemy takes long to find out."""
+
+    def connection(self, *arguments: Any, **options: Any) -> Connection:
+        """What statements that need nothing of a session's are executed on."""
+        if self.at_hand is None or self.in_nested_transaction():
+            return super().connection(*arguments, **options)
+        return self.at_hand
+
+
 class _LocalSession(AsyncSession):
     """What is asked by key runs in place; queries run in a thread, where their rows are read, too."""
 
+    sync_session: _Session
+
     def __init__(
-        self, bind: Engine | Connection, elsewhere: Callable[[Callable[[], Any]], Any], *, within: bool = False
+        self, connection: Connection, elsewhere: Callable[[Callable[[], Any]], Any], *, within: bool = False
     ) -> None:
         # What is undone of one that is within another's transaction is only what it has done itself.
         joining = "create_savepoint" if within else "rollback_only"
-        # One that has ended is of no use any more: the connection is somebody else's then.
-        super().__init__(expire_on_commit=False, join_transaction_mode=joining, close_resets_only=False)
-        self.sync_session.bind = bind
+        super().__init__(
+            expire_on_commit=False, join_transaction_mode=joining, close_resets_only=False, sync_session_class=_Session
+        )
+        self.sync_session.bind = connection
+        self.sync_session.at_hand = None if within else connection
         self._elsewhere = elsewhere
+
+    def end(self) -> None:
+        """It is of no use any more: the connection is somebody else's then."""
+        self.sync_session.at_hand = None
+        self.sync_session.close()
 
     async def exec(self, statement: Any, **options: Any) -> Any:
         """The result of a query, all of its rows read."""

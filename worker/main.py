@@ -215,6 +215,9 @@ async def working(
         workflow_runner=SandboxedWorkflowRunner() if sandboxed else UnsandboxedWorkflowRunner(),
         build_id=f"interlock@{version('interlock')}",  # else the SDK reads all modules there are, to make one up
         max_cached_workflows=settings.max_cached_workflows,
+        # Workflow code runs in the event loop then: it takes less time than to hand it to a thread and back.
+        debug_mode=True,
+        max_workflow_task_external_storage_concurrency=1,  # payloads are not stored elsewhere
         # A delivery under way is finished first: nobody else should think that it has to be sent again.
         graceful_shutdown_timeout=settings.webhook_timeout + SILENCE,
         max_heartbeat_throttle_interval=_HEARTBEATS_AT_MOST_EVERY,

@@ -46,7 +46,10 @@ _CANCELS = "backends are told to stop"
 """The patch since which they are. It can go when no run goes on that is older."""
 
 _AT_ONCE = "backends are invoked at once"
-"""The patch since which that may begin within the workflow's task. It can go when no run goes on that is older."""
+"""The patch by which that began within the workflow's task, before the input said that it was known how.
+
+It can go when no run goes on that is older than that.
+"""
 
 
 @workflow.defn(name="ActionRun", failure_exception_types=[InterlockError])
@@ -214,8 +217,8 @@ class ActionRun:
         # Attempts are counted by it, and Temporal would begin anew with each history.
         activity_id = f"{start.histories}/{self._looks}"
         begun: Begun | None = None
-        at_once = start.at_once and workflow.patched(_AT_ONCE)
-        if at_once:
+        in_task = start.in_task or (start.at_once and workflow.patched(_AT_ONCE))
+        if in_task:
             self._changed = False  # as in `_ask`
             asks = [self._run, workflow.now()]
             begins = workflow.execute_local_activity(begin_invocation, args=asks, activity_id=activity_id, **RECORD)
@@ -226,7 +229,7 @@ class ActionRun:
         self._invocation = workflow.start_activity(
             invoke_backend,
             args=[self._run, begun] if begun else [self._run],
-            activity_id=activity_id if at_once or start.histories else None,
+            activity_id=activity_id if in_task or start.histories else None,
             start_to_close_timeout=INVOKE_TIME_LIMIT,
             heartbeat_timeout=start.delivery_time_limit + SILENCE,
             retry_policy=INVOKE_RETRIES,

@@ -34,8 +34,10 @@ class ActionRunInput(Kept):
     """What does the work, in words."""
     delivery_time_limit: Duration = timedelta(seconds=30)
     """How long one delivery may take."""
-    at_once: bool = False
+    in_task: bool = False
     """Whether the backend is invoked within the workflow's task, which lasts long enough then (`task_time_limit`)."""
+    at_once: bool = False
+    """The same of runs whose history says, by a patch, that it was known how. Nobody says it any more."""
     histories: int = 0
     """How many its workflow had before this one: while it waits for its turn it begins a new one before one is long."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Integer, literal_column, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InvalidRequestError, OperationalError
 from sqlmodel import select
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -133,6 +133,22 @@ async def test_what_the_driver_says_passes(source: SqliteFile) -> None:
     with pytest.raises(OperationalError):
         async with source.read() as session:
             await execute(session, text("SELECT nothing FROM nowhere"), {})
+
+
+async def test_a_session_that_has_ended_reads_nothing(source: SqliteFile) -> None:
+    async with source.read() as session:
+        pass
+    with pytest.raises(InvalidRequestError):
+        await execute(session, text("SELECT n FROM counts"), {})
+
+
+async def test_readers_see_what_was_committed_since_the_one_before_whatever_became_of_that(source: SqliteFile) -> None:
+    for n in range(3):
+        assert await count(source) == n
+        with pytest.raises(OperationalError):
+            async with source.read() as session:
+                await execute(session, text("SELECT nothing FROM nowhere"), {})
+        await add(source)
 
 
 async def test_the_driver_stores_nulls_and_booleans_without_asking_them_how(source: SqliteFile) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -88,6 +89,12 @@ async def test_a_backend_that_answers_is_invoked_within_the_task(product: Produc
     history = await handle.fetch_history()
     assert not any(event.HasField("activity_task_scheduled_event_attributes") for event in history.events)
     assert (len(product.backend.calls), await kinds(product, run)) == (1, ["ATTEMPT"])
+
+
+async def test_workflow_code_is_not_handed_to_threads(product: Product) -> None:
+    run = await asked_for(product)
+    assert await product.temporal.get_workflow_handle(run["id"]).result() == "SUCCESS"
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("temporal_workflow_")]
 
 
 async def test_a_backend_that_takes_longer_is_waited_for_by_an_activity(product: Product) -> None:

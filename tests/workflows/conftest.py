@@ -180,13 +180,13 @@ class Bench:
         """The client of the Temporal server."""
         return self.environment.client
 
-    async def start(self, *, at_once: bool = True, **values: Any) -> WorkflowHandle[Any, RunStatus]:
+    async def start(self, *, in_task: bool = True, **values: Any) -> WorkflowHandle[Any, RunStatus]:
         """Start the workflow of a run."""
         run_id = f"r_{uuid.uuid4().hex[:16]}"
         if values.get("waits_for_approval"):
             self.row.status = RunStatus.WAITING_FOR_APPROVAL
         start = ActionRunInput(
-            **{"requested_at": datetime.now(UTC), **values}, run_id=run_id, backend="WEBHOOK", at_once=at_once
+            **{"requested_at": datetime.now(UTC), **values}, run_id=run_id, backend="WEBHOOK", in_task=in_task
         )
         return await self.client.start_workflow(
             ActionRun.run,
@@ -194,7 +194,7 @@ class Bench:
             id=run_id,
             task_queue=self.queue,
             run_timeout=timedelta(days=400),
-            task_timeout=task_time_limit(start.delivery_time_limit) if at_once else None,
+            task_timeout=task_time_limit(start.delivery_time_limit) if in_task else None,
         )
 
     async def quiet(self, handle: WorkflowHandle[Any, RunStatus]) -> None:
