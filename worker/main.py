@@ -9,8 +9,7 @@ from importlib.metadata import version
 
 import httpx
 from temporalio.client import Client
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 
 import backends
 from activities.cancelling import CancelActivity
@@ -186,7 +185,12 @@ def _mail(settings: Settings) -> Mail | None:
 
 @asynccontextmanager
 async def working(
-    settings: Settings, client: Client, services: Services, *, alone: bool = False, sandboxed: bool = False
+    settings: Settings,
+    client: Client,
+    services: Services,
+    *,
+    alone: bool = False,
+    workflow_runner: WorkflowRunner | None = None,
 ) -> AsyncIterator[Worker]:
     """A worker that knows every workflow and activity. It ends when what it has begun is recorded.
 
@@ -212,7 +216,7 @@ async def working(
             of_timers.warn_of_timer,
             of_timers.expire_timer,
         ],
-        workflow_runner=SandboxedWorkflowRunner() if sandboxed else UnsandboxedWorkflowRunner(),
+        workflow_runner=workflow_runner or UnsandboxedWorkflowRunner(),
         build_id=f"interlock@{version('interlock')}",  # else the SDK reads all modules there are, to make one up
         max_cached_workflows=settings.max_cached_workflows,
         # Workflow code runs in the event loop then: it takes less time than to hand it to a thread and back.

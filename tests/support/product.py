@@ -27,6 +27,7 @@ from runtime.settings import Settings
 from store import claims
 from store.database import Database
 from tests.support.backend import FakeBackend
+from tests.support.sandbox import Sandbox
 from worker.automations import Automations
 from worker.changelog import ChangeDeliveries
 from worker.look_ups import LookUps
@@ -203,7 +204,9 @@ async def running(
             kafka = await stack.enter_async_context(open_kafka(configured))
             given = services(configured, database, evaluate, organization, http, kafka)
             product.look_ups = LookUps(LookUpWork(given), driver)
-            await stack.enter_async_context(working(configured, client, given, alone=worker == "alone", sandboxed=True))
+            await stack.enter_async_context(
+                working(configured, client, given, alone=worker == "alone", workflow_runner=Sandbox())
+            )
             await stack.enter_async_context(_beside(product.automations(evaluate).run()))
         yield product
 

@@ -16,6 +16,7 @@ from runtime.clock import now
 from store import wakes
 from tests.support.processes import eventually
 from tests.support.product import Product, running
+from tests.support.sandbox import Sandbox
 from worker.main import services, working
 from worker.relay import Relay
 
@@ -69,7 +70,7 @@ async def test_a_run_whose_workflow_is_lost_goes_on(product: Product, evaluate: 
     await relay.relay_once()
     async with open_transport() as http:
         given = services(product.settings, product.database, evaluate, product.organization, http)
-        async with working(product.settings, product.temporal, given, sandboxed=True):
+        async with working(product.settings, product.temporal, given, workflow_runner=Sandbox()):
             if not approved:
                 assert (await product.get(run_id))["status"] == "WAITING_FOR_APPROVAL"
                 await product.api.patch(f"/v1/actions/runs/{run_id}/approval", json={"status": "APPROVE"})

@@ -30,6 +30,7 @@ from store import schedules
 from store.automation_tables import ScheduleRow
 from tests.support.processes import eventually
 from tests.support.product import Product, running
+from tests.support.sandbox import Sandbox
 from worker.main import services, working
 from worker.schedules import CATCH_UP, CATCH_UP_OFTEN, Schedules
 
@@ -199,7 +200,7 @@ async def test_a_time_that_comes_is_recorded_once_by_the_worker_that_is_there(
     await handle.trigger()  # while nobody is there
     async with open_transport() as http:
         given = services(product.settings, product.database, evaluate, product.organization, http)
-        async with working(product.settings, product.temporal, given, sandboxed=True):
+        async with working(product.settings, product.temporal, given, workflow_runner=Sandbox()):
 
             async def recorded() -> bool | None:
                 return len(await fired(product)) == 1 or None
@@ -228,7 +229,7 @@ async def test_times_that_passed_before_temporal_was_told_are_made_up_for(
     await late.relay_once()
     async with open_transport() as http:
         given = services(product.settings, product.database, evaluate, product.organization, http)
-        async with working(product.settings, product.temporal, given, sandboxed=True):
+        async with working(product.settings, product.temporal, given, workflow_runner=Sandbox()):
 
             async def recorded() -> bool | None:
                 return len(await fired(product)) >= 3 or None
@@ -251,7 +252,7 @@ async def test_times_that_passed_while_the_server_was_away_are_made_up_for_once_
 
     async with open_transport() as http:
         given = services(product.settings, product.database, evaluate, product.organization, http)
-        async with working(product.settings, product.temporal, given, sandboxed=True):
+        async with working(product.settings, product.temporal, given, workflow_runner=Sandbox()):
             await handle.update(often)  # what else is ours stays: cron has nothing that a test could wait for
 
             async def recorded() -> int | None:

@@ -23,6 +23,7 @@ from tests.store import test_timers_in_sql as sql
 from tests.store.conftest import AT
 from tests.support.processes import eventually
 from tests.support.product import Product, running
+from tests.support.sandbox import Sandbox
 from worker.main import services, working
 from worker.timers import TimerRelay
 from workflows.calls import EntityTimerInput
@@ -82,7 +83,7 @@ async def test_timers_fire_once_though_everything_was_down_when_they_came_due(
     assert await told_of(product) == []
     async with open_transport() as http:
         given = services(product.settings, product.database, evaluate, product.organization, http)
-        async with working(product.settings, product.temporal, given, sandboxed=True):
+        async with working(product.settings, product.temporal, given, workflow_runner=Sandbox()):
             work = asyncio.create_task(relay.run())
 
             async def fired() -> bool | None:
