@@ -8,9 +8,9 @@ session does by key, runs in the event loop; other queries, waiting for another 
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Engine, create_engine, event
@@ -56,8 +56,8 @@ class SqliteFile:
 
     async def close(self) -> None:
         """Close every connection."""
-        for connection in self._at_rest:
-            connection.close()
+        while self._at_rest:
+            self._at_rest.pop().close()
         for engine in (self._engine, self._to_write):
             await self._elsewhere(engine.dispose)
         self._threads.shutdown(wait=False)
@@ -65,9 +65,8 @@ class SqliteFile:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session that only reads. Each of its statements sees what is committed, as on PostgreSQL."""
-        async with self._room:
-            with self._reading() as session:
-                yield session
+        async with self._room, self._reading() as session:
+            yield session
 
     @asynccontextmanager
     async def beside(self) -> AsyncIterator[AsyncSession]:
@@ -77,9 +76,8 @@ class SqliteFile:
             store.sqlite_writing.WithOthers: see there.
         """
         own()
-        async with self._room_beside:
-            with self._reading() as session:
-                yield session
+        async with self._room_beside, self._reading() as session:
+            yield session
 
     @asynccontextmanager
     async def write(self, *, together: bool = False) -> AsyncIterator[AsyncSession]:
@@ -112,10 +110,10 @@ class SqliteFile:
         await self._leave()
         await transaction.outcome()
 
-    @contextmanager
-    def _reading(self) -> Iterator[AsyncSession]:
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[AsyncSession]:
         # Who only reads has no transaction, so their connection needs not be given back to be as it was.
-        connection = self._at_rest.pop() if self._at_rest else self._engine.connect()
+        connection = self._at_rest.pop() if self._at_rest else await self._elsewhere(self._engine.connect)
         session = _LocalSession(connection, self._elsewhere)
         try:
             yield session
@@ -176,7 +174,7 @@ class _Session(Session):
 
     def connection(self, *arguments: Any, **options: Any) -> Connection:
         """What statements that need nothing of a session's are executed on."""
-        if self.at_hand is None or self.in_nested_transaction():
+        if self.at_hand is None or self.in_nested_transaction() or not self.is_active:  # it refuses, in the last case
             return super().connection(*arguments, **options)
         return self.at_hand
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Integer, literal_column, text
-from sqlalchemy.exc import InvalidRequestError, OperationalError
+from sqlalchemy.exc import IntegrityError, InvalidRequestError, OperationalError, PendingRollbackError
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlmodel import select
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -133,6 +134,52 @@ async def test_what_the_driver_says_passes(source: SqliteFile) -> None:
     with pytest.raises(OperationalError):
         async with source.read() as session:
             await execute(session, text("SELECT nothing FROM nowhere"), {})
+
+
+class Tables(DeclarativeBase):
+    """Of this file only."""
+
+
+class Count(Tables):
+    """A row, to be flushed."""
+
+    __tablename__ = "counts"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    n: Mapped[int]
+
+
+async def test_nothing_is_written_after_a_flush_has_failed(source: SqliteFile) -> None:
+    async def go_on() -> None:
+        async with source.write() as session:
+            session.add(Count(name="a", n=1))
+            with pytest.raises(IntegrityError):
+                await session.flush()
+            await execute(session, text("INSERT INTO counts VALUES ('b', 0)"), {})
+
+    with pytest.raises(PendingRollbackError):
+        await go_on()
+    assert await count(source) == 0, "and there is one row"
+    await add(source)
+    assert await count(source) == 1
+
+
+async def test_the_first_reader_does_not_hold_the_event_loop(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "some.db", isolation_level=None)
+    other.execute("CREATE TABLE counts AS SELECT 0 AS n")
+    other.execute("BEGIN EXCLUSIVE")
+    made = sessions(f"sqlite:///{tmp_path / 'some.db'}")
+    assert isinstance(made, SqliteFile)
+    reading = asyncio.create_task(count(made))
+    began = time.monotonic()
+    await asyncio.sleep(0.3)
+    longest = time.monotonic() - began
+    assert not reading.done()
+    other.execute("COMMIT")
+    other.close()
+    assert await reading == 0
+    await made.close()
+
+    assert longest < 5, "the busy timeout is twice that"
 
 
 async def test_a_session_that_has_ended_reads_nothing(source: SqliteFile) -> None:
