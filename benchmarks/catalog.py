@@ -138,28 +138,22 @@ class Catalog:
         await self._call(0, method, path, body)
         return (time.perf_counter() - began) * 1000
 
+    async def automations(self, number: int) -> None:
+        """Publish as many automations, each on a blueprint of its own."""
+        for place in range(number):
+            event = {"type": "ANY_ENTITY_CHANGE", "blueprintIdentifier": f"other-{place}"}
+            automation = {
+                "identifier": f"automation-{place}",
+                "trigger": {"type": "automation", "event": event},
+                "invocationMethod": {"type": "WEBHOOK", "url": "http://127.0.0.1:9/", "body": {}},
+                "publish": True,
+            }
+            await self._call(0, "POST", "/v1/actions", automation)
+
     async def _call(self, client: int, method: str, path: str, body: Any = None) -> Any:
         status, answer = await self._opened[client].call(method, path, body)
         assert status in (200, 201), answer
         return answer
-
-
-async def automations(connection: Connection, number: int) -> None:
-    """Publish as many automations, each on a blueprint of its own."""
-    for place in range(number):
-        event = {"type": "ANY_ENTITY_CHANGE", "blueprintIdentifier": f"other-{place}"}
-        method = {"type": "WEBHOOK", "url": "http://127.0.0.1:9/", "body": {}}
-        status, answer = await connection.call(
-            "POST",
-            "/v1/actions",
-            {
-                "identifier": f"automation-{place}",
-                "trigger": {"type": "automation", "event": event},
-                "invocationMethod": method,
-                "publish": True,
-            },
-        )
-        assert status == 200, answer
 
 
 async def listed(made: Product) -> tuple[float, int]:
@@ -179,17 +173,15 @@ async def measure(name: str, url: str, beside: str, options: argparse.Namespace)
     """One database; `beside` is another one of its kind."""
     print(f"\n{name}")
     with tempfile.TemporaryDirectory() as directory:
-        async with catalog_of(Path(directory) / "data", url, options) as (catalog, first):
+        async with catalog_of(Path(directory) / "data", url, options) as catalog:
             await rates(catalog, url or f"sqlite:///{directory}/plain.db", options)
-            async with catalog_of(Path(directory) / "beside", beside, options) as (small, _):
+            async with catalog_of(Path(directory) / "beside", beside, options) as small:
                 await small.grow(catalog.size)
-                await growth(catalog, small, first, options)
+                await growth(catalog, small, options)
 
 
 @asynccontextmanager
-async def catalog_of(
-    directory: Path, url: str, options: argparse.Namespace
-) -> AsyncIterator[tuple[Catalog, Connection]]:
+async def catalog_of(directory: Path, url: str, options: argparse.Namespace) -> AsyncIterator[Catalog]:
     """The catalog of a product of its own, with a blueprint and few entities."""
     settings = {"INTERLOCK_DATABASE_URL": url} if url else {}
     async with product(directory, **settings) as made, Connection(made.environment["BASE_URL"]) as first:
@@ -198,7 +190,7 @@ async def catalog_of(
             catalog = Catalog(made, opened)
             await catalog.blueprint()
             await catalog.singles(200)
-            yield catalog, first
+            yield catalog
 
 
 async def rates(catalog: Catalog, url: str, options: argparse.Namespace) -> None:
@@ -226,10 +218,10 @@ async def compared(catalog: Catalog, small: Catalog, times: int) -> float:
     return median(ratios)
 
 
-async def growth(catalog: Catalog, small: Catalog, first: Connection, options: argparse.Namespace) -> None:
+async def growth(catalog: Catalog, small: Catalog, options: argparse.Namespace) -> None:
     """What grows with the catalog, and what automations cost that listen to something else."""
     say("one write / in another product of the same size", await compared(catalog, small, options.times))
-    await automations(first, options.automations)
+    await catalog.automations(options.automations)
     say(f"one write with {options.automations} automations / without", await compared(catalog, small, options.times))
     await catalog.grow(options.size)
     say(f"one write among {catalog.size} / among {small.size}", await compared(catalog, small, options.times))
