@@ -96,8 +96,7 @@ class SqliteFile:
                     yield session
                     if part.is_given_up:
                         raise WithOthers
-                    if session.in_transaction():
-                        session.sync_session.commit()  # what it has yet to say; the rest is up to the transaction
+                    session.sync_session.commit()  # what it has yet to say; the rest is up to the transaction
                 finally:
                     session.end()
         except BaseException as error:
@@ -112,7 +111,7 @@ class SqliteFile:
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncSession]:
-        # Who only reads has no transaction, so their connection needs not be given back to be as it was.
+        # Who only reads has no transaction, so their connection need not be given back to be as it was.
         connection = self._at_rest.pop() if self._at_rest else await self._elsewhere(self._engine.connect)
         session = _LocalSession(connection, self._elsewhere)
         try:

@@ -1,7 +1,8 @@
 """The sandbox in which tests run workflow code."""
 
+from typing import Any
+
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
-from temporalio.workflow import _Definition
 
 _tried: set[type] = set()
 
@@ -9,7 +10,7 @@ _tried: set[type] = set()
 class Sandbox(SandboxedWorkflowRunner):
     """The SDK's. Each worker that begins tries out its workflows there, which is enough once for all workers."""
 
-    def prepare_workflow(self, defn: _Definition) -> None:
+    def prepare_workflow(self, defn: Any) -> None:
         """Find out whether the workflow can be executed."""
         if defn.cls not in _tried:
             super().prepare_workflow(defn)
