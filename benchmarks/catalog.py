@@ -23,6 +23,8 @@ from benchmarks.wire import Connection, percentile, repeatedly
 
 BULK = 50
 _TURNS = 20
+_IN_A_LOOP = "of an AsyncSession, as ours"
+_IN_A_SCRIPT = "of a Session, without an event loop"
 _PROPERTIES = {
     "name": {"type": "string"},
     "tier": {"type": "number"},
@@ -174,7 +176,10 @@ async def measure(name: str, url: str, beside: str, options: argparse.Namespace)
     print(f"\n{name}")
     with tempfile.TemporaryDirectory() as directory:
         async with catalog_of(Path(directory) / "data", url, options) as catalog:
-            await rates(catalog, url or f"sqlite:///{directory}/plain.db", options)
+            floors = {_IN_A_LOOP: url or f"sqlite+aiosqlite:///{directory}/loop.db"}
+            if not url:
+                floors[_IN_A_SCRIPT] = f"sqlite:///{directory}/script.db"
+            await rates(catalog, floors, options)
             async with catalog_of(Path(directory) / "beside", beside, options) as small:
                 await small.grow(catalog.size)
                 await growth(catalog, small, options)
@@ -193,19 +198,21 @@ async def catalog_of(directory: Path, url: str, options: argparse.Namespace) -> 
             yield catalog
 
 
-async def rates(catalog: Catalog, url: str, options: argparse.Namespace) -> None:
-    """Compare with plain inserts, in turns."""
-    single, bulk = [], []
+async def rates(catalog: Catalog, floors: dict[str, str], options: argparse.Namespace) -> None:
+    """Compare with plain inserts, in turns; `floors` are the databases for those."""
+    found: dict[str, list[tuple[float, dict[str, float]]]] = {}
     for _ in range(options.rounds):
-        number = options.times
-        floor = await plain(url, number, 1)
-        single.append((number / floor, number / await catalog.singles(number)))
-        floor = await plain(url, number * 10, BULK)
-        bulk.append((number * 10 / floor, number * 10 / await catalog.bulks(number * 10)))
-    for title, found in (("one upsert a request", single), (f"bulk upserts of {BULK}", bulk)):
-        say(f"{title}: plain inserts per second", median(floor for floor, _ in found))
-        say("  over HTTP, with validation and events", median(ours for _, ours in found))
-        say("  ratio, median", median(ours / floor for floor, ours in found))
+        for title, number, at_once, ours in (
+            ("one upsert a request", options.times, 1, catalog.singles),
+            (f"bulk upserts of {BULK}", options.times * 10, BULK, catalog.bulks),
+        ):
+            inserted = {name: number / await plain(url, number, at_once) for name, url in floors.items()}
+            found.setdefault(title, []).append((number / await ours(number), inserted))
+    for title, rounds in found.items():
+        say(f"{title}: entities per second over HTTP", median(ours for ours, _ in rounds))
+        for name in floors:
+            say(f"  plain inserts {name}", median(inserted[name] for _, inserted in rounds))
+            say("    ratio, median", median(ours / inserted[name] for ours, inserted in rounds))
 
 
 async def compared(catalog: Catalog, small: Catalog, times: int) -> float:

@@ -3,11 +3,13 @@
 import asyncio
 import sys
 import time
+from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import JSON, Column, MetaData, String, Table, event
+from sqlalchemy import JSON, Column, MetaData, String, Table, create_engine, event, make_url
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, Session
 
 from benchmarks.catalog import entity
 
@@ -24,41 +26,42 @@ class PlainRow(Base):
     __table__ = Table("plain_inserts", Base.metadata, Column("id", String, primary_key=True), Column("document", JSON))
 
 
-async def measure(url: str, number: int, at_once: int) -> float:
-    """Seconds for as many documents, one session after the other."""
+def _durable(connection: Any, _: object) -> None:
+    """Make a connection to SQLite as durable as ours."""
+    for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _rows(start: int, number: int, at_once: int) -> Iterator[PlainRow]:
+    for place in range(start, min(number, start + at_once)):
+        yield PlainRow(id=uuid4().hex, document=entity(place))
+
+
+async def in_a_loop(url: str, number: int, at_once: int) -> float:
+    """Seconds for as many documents, one session after the other, as an application with an event loop has them."""
     engine = create_async_engine(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine.sync_engine, "connect", _durable)
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     began = time.perf_counter()
     for start in range(0, number, at_once):
         async with AsyncSession(engine) as session, session.begin():
-            session.add_all(
-                PlainRow(id=uuid4().hex, document=entity(place)) for place in range(start, min(number, start + at_once))
-            )
+            session.add_all(_rows(start, number, at_once))
     took = time.perf_counter() - began
     await engine.dispose()
     return took
 
 
-def measure_file(url: str, number: int, at_once: int) -> float:
-    """The same on SQLite, as durable as ours, and without an event loop."""
-    from sqlalchemy import create_engine
-    from sqlalchemy.orm import Session
-
+def in_a_script(url: str, number: int, at_once: int) -> float:
+    """The same without an event loop."""
     engine = create_engine(url)
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: object, _: object) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
-            connection.execute(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
-
+    event.listen(engine, "connect", _durable)
     Base.metadata.create_all(engine)
     began = time.perf_counter()
     for start in range(0, number, at_once):
         with Session(engine) as session, session.begin():
-            session.add_all(
-                PlainRow(id=uuid4().hex, document=entity(place)) for place in range(start, min(number, start + at_once))
-            )
+            session.add_all(_rows(start, number, at_once))
     took = time.perf_counter() - began
     engine.dispose()
     return took
@@ -66,7 +69,7 @@ def measure_file(url: str, number: int, at_once: int) -> float:
 
 if __name__ == "__main__":
     address, times, together = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    if address.startswith("sqlite"):
-        print(measure_file(address, times, together))
+    if make_url(address).get_dialect().is_async:
+        print(asyncio.run(in_a_loop(address, times, together)))
     else:
-        print(asyncio.run(measure(address, times, together)))
+        print(in_a_script(address, times, together))
