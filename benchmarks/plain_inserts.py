@@ -4,7 +4,6 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import JSON, Column, MetaData, String, Table, create_engine, event, make_url
@@ -12,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from benchmarks.catalog import entity
+from benchmarks.product import durable
 
 
 class Base(DeclarativeBase):
@@ -26,12 +26,6 @@ class PlainRow(Base):
     __table__ = Table("plain_inserts", Base.metadata, Column("id", String, primary_key=True), Column("document", JSON))
 
 
-def _durable(connection: Any, _: object) -> None:
-    """Make a connection to SQLite as durable as ours."""
-    for pragma in ("journal_mode=WAL", "synchronous=FULL"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
 def _rows(start: int, number: int, at_once: int) -> Iterator[PlainRow]:
     for place in range(start, min(number, start + at_once)):
         yield PlainRow(id=uuid4().hex, document=entity(place))
@@ -41,7 +35,7 @@ async def in_a_loop(url: str, number: int, at_once: int) -> float:
     """Seconds for as many documents, one session after the other, as an application with an event loop has them."""
     engine = create_async_engine(url)
     if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", _durable)
+        event.listen(engine.sync_engine, "connect", durable)
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     began = time.perf_counter()
@@ -56,7 +50,7 @@ async def in_a_loop(url: str, number: int, at_once: int) -> float:
 def in_a_script(url: str, number: int, at_once: int) -> float:
     """The same without an event loop."""
     engine = create_engine(url)
-    event.listen(engine, "connect", _durable)
+    event.listen(engine, "connect", durable)
     Base.metadata.create_all(engine)
     began = time.perf_counter()
     for start in range(0, number, at_once):

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 from sqlalchemy import make_url, text
@@ -43,6 +44,12 @@ async def another(url: str) -> str:
         await connection.execute(text("CREATE DATABASE another"))
     await engine.dispose()
     return make_url(url).set(database="another").render_as_string(hide_password=False)
+
+
+def durable(connection: Any, _: object) -> None:
+    """Make a new connection of SQLAlchemy's to SQLite as durable as ours."""
+    for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}")
 
 
 @dataclass

@@ -23,6 +23,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import GrpcCompression
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from benchmarks.product import durable
+
 RUNS = Table("runs", MetaData(), Column("id", String, primary_key=True), Column("status", String), Column("body", JSON))
 
 
@@ -54,12 +56,7 @@ async def prototype(address: str, directory: Path, url: str) -> AsyncIterator[st
 async def serve(address: str, file: str, url: str) -> None:
     """Serve until ended; the port is printed."""
     engine = create_engine(f"sqlite:///{file}")
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _: object) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
-            connection.execute(f"PRAGMA {pragma}")
-
+    event.listen(engine, "connect", durable)
     RUNS.metadata.create_all(engine)
     client = await Client.connect(
         address, data_converter=pydantic_data_converter, grpc_compression=GrpcCompression.NONE
