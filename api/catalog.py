@@ -9,7 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api import judging
 from api.auth import Caller, CausedBy
-from api.services import ApiServices, Now, Services
+from api.services import ApiServices, Services
 from api.visibility import require_reporter, visible
 from domain.audit import MAX_USER_AGENT, origin_of
 from domain.causes import Cause
@@ -26,11 +26,10 @@ async def _writer(
     caller: Caller,
     cause: CausedBy,
     services: Services,
-    now: Now,
     user_agent: Annotated[str, Header()] = "",
     run_id: str | None = None,
 ) -> Writer:
-    author = Author(caller.id, now, user_agent[:MAX_USER_AGENT])
+    author = Author(caller.id, services.now(), user_agent[:MAX_USER_AGENT])
     judge = judging.judge(services)
     return Writer(author, origin_of(user_agent), run_id, caller, judge=judge).because_of(cause)
 

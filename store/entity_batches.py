@@ -9,7 +9,6 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from domain.blueprints import Blueprint
 from domain.entities import Entity, EntityRequest, Kind, Target, Writing, bare, changed, created, named_targets, targets
 from domain.errors import IdentifierTaken, InterlockError, NotFound
-from domain.identifiers import new
 from domain.people_entities import MIRRORED
 from domain.users import Caller
 from store import blueprint_permissions, blueprints, entities, people_entities, people_lock, references, scorecards
@@ -95,7 +94,7 @@ class Batch:
             how = Writing.MERGE if self._options.merge else Writing.REPLACE
             entity = changed(self._kind, before.entity, request, how=how, author=author)
         else:
-            entity = created(self._kind, request, generated=generated or new("e"), author=author)
+            entity = created(self._kind, request, generated=generated, author=author)
         was = before.entity if before else None
         await blueprint_permissions.require(self._session, self._kind.definition, self._writer, was, entity)
         if entity is not was:

@@ -173,9 +173,13 @@ class _Session(Session):
 
     def connection(self, *arguments: Any, **options: Any) -> Connection:
         """What statements that need nothing of a session's are executed on."""
-        if self.at_hand is None or self.in_nested_transaction() or not self.is_active:  # it refuses, in the last case
-            return super().connection(*arguments, **options)
-        return self.at_hand
+        nested = self.in_nested_transaction()
+        if self.at_hand is not None and not nested and self.is_active:
+            return self.at_hand
+        connection = super().connection(*arguments, **options)  # it refuses where it is not active
+        if not nested:
+            self.at_hand = connection
+        return connection
 
 
 class _LocalSession(AsyncSession):

@@ -48,7 +48,7 @@ class Note(Base):
 NOTES = Note.__table__
 assert isinstance(NOTES, Table)
 INTO_NOTES = PlainInsert(NOTES, "name")
-SEVERAL = 120
+SEVERAL = 1_200
 """So many rows that they are inserted in a thread."""
 SCHEMA = (
     "CREATE TABLE notes (name TEXT PRIMARY KEY)",
