@@ -39,7 +39,7 @@ RELEASE_WITHIN = 15.0
 # One shard and a 50 ms tick per workflow task, whole seconds for timers, four partitions with few pollers: the defaults
 # are made for clusters and make one machine slow. Lists of workflows are the opposite: written twice a second and many
 # at once, they get of a quick run only its end, which spares the server a quarter of its work. They are written one
-# after the other, since all that is written goes through one connection: runs would wait for all of them.
+# after the other, since all that is written goes through one connection: runs would wait for all of them (0042).
 DEV_SERVER_FLAGS: tuple[str, ...] = tuple(
     word
     for value in (
