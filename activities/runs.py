@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from pydantic import Field, ValidationError
+from pydantic import AliasChoices, ConfigDict, Field, ValidationError
 from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio import activity
 
@@ -22,11 +22,14 @@ from workflows.calls import OperatorWord, Progress, Question
 
 
 class OperatorDecision(Kept):
-    """What the signal `decide` has to say."""
+    """What the signal `decide` has to say, and nothing else: a key with a typing error would lose the reason."""
+
+    model_config = ConfigDict(extra="forbid")
 
     by: str = Field(min_length=1)
     status: Word
-    description: str | None = None
+    description: str | None = Field(default=None, validation_alias=AliasChoices("description", "reason"))
+    """`reason` is what `cancel` calls it."""
 
 
 class OperatorCancel(Kept):

@@ -324,7 +324,7 @@ async def test_an_operator_decides_by_signal_by_the_rules_of_the_api(product: Pr
     descriptions = {one["description"] for one in (await _approvers(product, approved)).values()}
     assert descriptions == {"by hand", None}
 
-    await _signal(product, declined, "decide", {"by": "bob@example.com", "status": "DECLINE", "description": "no"})
+    await _signal(product, declined, "decide", {"by": "bob@example.com", "status": "DECLINE", "reason": "no"})
     ended = await product.until(declined)
     assert (ended["status"], ended["approval"]["description"]) == ("DECLINED", "no")
     assert len(product.backend.calls) == 1
@@ -340,6 +340,8 @@ async def test_a_refused_signal_leaves_a_line_in_the_log_and_breaks_nothing(prod
         ({"by": "m@example.com"}, "status"),
         ({"status": "APPROVE"}, "by"),
         ({"by": "m@example.com", "status": "MAYBE"}, "status"),
+        ({"by": "m@example.com", "status": "APPROVE", "reson": "fine"}, "reson"),
+        ({"by": "m@example.com", "status": "APPROVE", "reason": {"a": 1}}, "reason"),
         ({"by": ["m@example.com"], "status": "APPROVE"}, "by"),
         ({}, "by"),
         ([], "decide"),
