@@ -13,6 +13,7 @@ from api.errors import responses
 from api.form_options import Catalog, WantedOptions
 from api.reading import shown
 from api.services import ApiServices, Now, Services
+from api.targets import blueprint_of
 from api.targets import target as target_of
 from domain import form_views, forms
 from domain.actions import Action
@@ -56,10 +57,11 @@ async def evaluate_form(
         action, _ = await actions.get(session, action_id)
         if action.definition.user_inputs is None:
             raise NotSelfService(f"Action {action.identifier!r} is an automation: only its event starts it")
+        blueprint = await blueprint_of(session, action)
     request = RunRequest(properties=body.properties, entity=body.entity)
     # Whoever waits for their turn holds no connection.
     async with services.form_turns.one():
-        target = await target_of(action, request, caller, services, at=now)
+        target = await target_of(action, blueprint, request, caller, services, at=now)
         async with services.database.read() as session:
             evaluated = await _evaluated(
                 services, session, action, body.properties, caller, target, at=now, to_show=True

@@ -10,7 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.forms import evaluated
 from api.policies import policies
 from api.services import ApiServices
-from api.targets import target
+from api.targets import blueprint_of, target
 from domain import approval_terms, contexts, deciders
 from domain.actions import Action
 from domain.approvals import ApprovalRules
@@ -23,7 +23,7 @@ from domain.identifiers import RunId
 from domain.permissions import Permissions
 from domain.requests import Circumstances, RunRequest, admitted, requested
 from domain.rulings import Approver, ConditionAnswer, Explanation, Ruling
-from domain.runs import Link, Run, RunStatus
+from domain.runs import Link, Ref, Run, RunStatus
 from domain.secrets import Redactor
 from domain.shapes import shortened
 from domain.templating import Template
@@ -102,6 +102,7 @@ async def prepare(asking: Asking, services: ApiServices, so_far: Prepared) -> tu
         action, permissions = await actions.get(session, asking.action_id)
         so_far.action, so_far.permissions = action, permissions
         causes = await _causes(session, asking.cause)
+        about = await blueprint_of(session, action)
     given = Circumstances(
         caller=asking.caller,
         at=asking.at,
@@ -110,7 +111,10 @@ async def prepare(asking: Asking, services: ApiServices, so_far: Prepared) -> tu
         impersonated_by=asking.impersonated_by,
         depth=asking.cause.next_depth,
         causes=causes,
-        target=await target(action, asking.request, asking.caller, services, at=asking.at),
+        target=await target(action, about, asking.request, asking.caller, services, at=asking.at),
+        blueprint=Ref(identifier=about.identifier, title=about.definition.title, icon=about.definition.icon)
+        if about
+        else None,
     )
     for ruling in admitted(action, permissions, asking.request, given):
         so_far.rulings.append(ruling)

@@ -1,6 +1,7 @@
 """The entity that a run is asked for: found in the catalog, with what is derived of it, and what is offered on it."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -10,15 +11,31 @@ from api.completing import completing
 from api.reading import shown
 from api.services import ApiServices
 from domain.actions import Action
+from domain.blueprints import Blueprint
 from domain.entities import Entity
-from domain.errors import InvalidRequest
+from domain.errors import InvalidRequest, NotFound
 from domain.requests import RunRequest, Target
 from domain.users import Caller
 from store import actions, blueprints, entities, search
 
 
+async def blueprint_of(session: AsyncSession, action: Action) -> Blueprint | None:
+    """The blueprint of the action; None where it has none, or that is not there."""
+    if action.blueprint is None:
+        return None
+    with suppress(NotFound):
+        return await blueprints.get(session, action.blueprint)
+    return None
+
+
 async def target(
-    action: Action, request: RunRequest, caller: Caller, services: ApiServices, *, at: datetime
+    action: Action,
+    blueprint: Blueprint | None,
+    request: RunRequest,
+    caller: Caller,
+    services: ApiServices,
+    *,
+    at: datetime,
 ) -> Target | None:
     """The entity the action would run on; None where it runs on none, or the request names none.
 
@@ -27,8 +44,9 @@ async def target(
     """
     if not action.needs_entity or request.entity is None or action.blueprint is None:
         return None
+    if blueprint is None:
+        raise NotFound("Blueprint", action.blueprint)
     async with services.database.read() as session:
-        blueprint = await blueprints.get(session, action.blueprint)
         stored = await entities.get(session, blueprint.identifier, request.entity)
         await readable.require(services, session, caller, stored.entity, at=at)
         [document] = await shown(services, session, [stored.entity], known=[blueprint])

@@ -74,6 +74,8 @@ class Circumstances:
     """The runs that led to the request, the first one first; as far as they are known."""
     target: Target | None = None
     """None where the action runs on no entity, or the request names none."""
+    blueprint: Ref | None = None
+    """The one of the action, if it has one that is there."""
     form: Evaluated | None = None
     """The form for these inputs. None: it is evaluated here, and refused if jq computes anything of it."""
 
@@ -131,7 +133,7 @@ def requested(action: Action, request: RunRequest, given: Circumstances) -> Run:
         id=given.run_id,
         status=RunStatus.WAITING_FOR_APPROVAL if waits else RunStatus.IN_PROGRESS,
         action=Ref(identifier=action.identifier, title=definition.title, icon=definition.icon),
-        blueprint=Ref(identifier=action.blueprint) if action.blueprint else None,
+        blueprint=given.blueprint or (Ref(identifier=action.blueprint) if action.blueprint else None),
         entity=target.reference() if target else None,
         source=Source.API,
         properties=values,

@@ -62,6 +62,19 @@ async def test_a_new_run_has_every_documented_field(product: Product) -> None:
     }
 
 
+@pytest.mark.parametrize("exists", [True, False])
+async def test_a_run_that_creates_something_names_its_blueprint(product: Product, exists: bool) -> None:
+    if exists:
+        body = {"identifier": "service", "title": "A service", "icon": "Server", "schema": {"properties": {}}}
+        granted(await product.api.post("/v1/blueprints", json=body), "blueprint", status=201)
+    form = {"operation": "CREATE", "blueprintIdentifier": "service", "userInputs": {"properties": {}}}
+    await product.action(trigger={"type": "self-service", **form})
+    run = granted(await product.api.post(POST_RUN, json={"properties": {}}), "run", status=202)
+
+    title, icon = ("A service", "Server") if exists else (None, None)
+    assert run["blueprint"] == {"identifier": "service", "title": title, "icon": icon, "deleted": False}
+
+
 async def test_version_1_reads_the_action_as_a_word_and_version_2_as_an_object(product: Product) -> None:
     await product.action(
         trigger={
@@ -74,7 +87,7 @@ async def test_version_1_reads_the_action_as_a_word_and_version_2_as_an_object(p
     await product.entity("cart")
     body = {"properties": {}, "entity": "cart"}
     run = granted(await product.api.post(POST_RUN, json=body), "run", status=202)
-    assert run["blueprint"]["identifier"] == "service"
+    assert run["blueprint"] == {"identifier": "service", "title": "Service", "icon": None, "deleted": False}
     assert run["entity"]["identifier"] == "cart"
     await product.until(run["id"])
 
