@@ -106,12 +106,13 @@ async def get(session: AsyncSession, identifier: str, *, to_use: bool = False, t
 
 
 async def require_references(session: AsyncSession, definition: Definition, before: Definition | None = None) -> None:
-    """Nothing, if the blueprints that it relates to are there, and its paths lead through relations of theirs.
+    """Nothing, if blueprints it relates to or aggregates are there, and its paths lead through relations of theirs.
 
-    Paths that stand as they stood before are not looked at. Nobody changes what was found until the transaction ends.
+    Paths and aggregations that stand as they stood before are not looked at. Nobody changes what was found until the
+    transaction ends.
 
     Raises:
-        NotFound: a relation has no target.
+        NotFound: a relation or an aggregation has no target.
         InvalidRequest: a path leads nowhere; the message names it.
     """
     known: dict[str, Definition] = {definition.identifier: definition}
@@ -123,6 +124,9 @@ async def require_references(session: AsyncSession, definition: Definition, befo
 
     for relation in definition.relations.values():
         await target(relation.target)
+    for key, aggregation in definition.aggregation_properties.items():
+        if before is None or before.aggregation_properties.get(key) != aggregation:
+            await target(aggregation.target)
     stood = before.paths if before else {}
     for at, names in definition.paths.items():
         here = definition

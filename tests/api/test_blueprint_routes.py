@@ -16,6 +16,12 @@ SERVICE: Json = {
 }
 
 
+COUNT: Json = {
+    "title": "How many", "type": "number", "target": "nowhere",
+    "calculationSpec": {"calculationBy": "entities", "func": "count"},
+}  # fmt: skip
+
+
 async def _made(product: Product, **more: Any) -> Json:
     return granted(await product.api.post("/v1/blueprints", json={**SERVICE, **more}), "blueprint", status=201)  # type: ignore[no-any-return]
 
@@ -46,9 +52,20 @@ async def test_what_is_no_blueprint_is_refused_with_the_path(product: Product) -
         ({"relations": {"r": {"target": "service", "required": True, "many": True}}}, "relations.r"),
     ):
         refused(await product.api.post("/v1/blueprints", json={**SERVICE, **wrong}), 422, "invalid_request", path)
-    other = {**SERVICE, "relations": {"r": {"target": "nowhere"}}}
-    refused(await product.api.post("/v1/blueprints", json=other), 404, "not_found", "nowhere")
+    for refers in ({"relations": {"r": {"target": "nowhere"}}}, {"aggregationProperties": {"n": COUNT}}):
+        refused(await product.api.post("/v1/blueprints", json={**SERVICE, **refers}), 404, "not_found", "nowhere")
     assert await _written(product) == []
+
+
+async def test_an_aggregation_may_lose_its_target_and_get_no_other_that_is_not_there(product: Product) -> None:
+    await _made(product, identifier="nowhere")
+    made = await _made(product, aggregationProperties={"n": COUNT, "own": {**COUNT, "target": "service"}})
+    assert (await product.api.delete("/v1/blueprints/nowhere")).status_code == 200
+    path = "/v1/blueprints/service"
+    granted(await product.api.put(path, json={**made, "title": "As before"}), "blueprint")
+
+    changed = {"aggregationProperties": {"n": {**COUNT, "title": "Another"}}}
+    refused(await product.api.patch(path, json=changed), 404, "not_found", "nowhere")
 
 
 async def test_identifiers_are_unique_and_missing_ones_are_not_found(product: Product) -> None:
