@@ -7,9 +7,10 @@ from typing import TypeAlias
 
 from backends._exchanges import Exchange, HttpExchange, KafkaExchange
 from backends.base import Receipt, Unconfirmed
+from domain import documents
 from domain.attempts import Answered, Attempt, Exchanged, Kind, Outcome, SentMessage, SentRequest
 from domain.documents import Document, canonical
-from domain.errors import BackendBusy, BackendUnavailable, InterlockError
+from domain.errors import BackendBusy, BackendUnavailable, InterlockError, InvalidRequest
 from domain.masking import credentials, masked_headers, masked_text, masked_url
 from domain.runs import RunStatus
 from domain.secrets import Redactor
@@ -25,6 +26,9 @@ _MOST = 20
 _ACCEPTED = range(200, 300)
 _SHORTEST = 4
 """A shorter credential is everywhere by chance."""
+_MOST_MADE = 1_000
+_LONGEST_MADE = 4_096
+"""What programs have made of secrets is looked for if it is no more than so many texts of so many characters."""
 _PRIVATE = ("entity", "event")
 """What the message for older receivers has of the catalog, which not everybody who sees the run may read."""
 _TELLING = frozenset(
@@ -67,11 +71,14 @@ class Watch:
     """What older receivers get where the action names no body: it is kept without what it has of the catalog."""
     known: set[str] = field(default_factory=set, repr=False)
     """Secrets that are masked wherever they stand; whoever learns of another one adds it."""
+    made: set[str] = field(default_factory=set, repr=False)
+    """What programs that name secrets have made of them: masked in what is read, as it is in the payload of the run."""
+    lines: list[str] = field(default_factory=list, repr=False)
+    """What is to be logged."""
     last: Exchange | None = field(default=None, repr=False)
     _exchanges: list[Exchange] = field(default_factory=list, repr=False)
     _left_out: int = 0
-    _redactor: Redactor = field(default_factory=lambda: Redactor(()), repr=False)
-    _redacts: int = 0
+    _redactors: dict[bool, tuple[int, Redactor]] = field(default_factory=dict, repr=False)
 
     def __call__(self, exchange: Exchange) -> None:
         """Remember it."""
@@ -83,10 +90,24 @@ class Watch:
 
     @property
     def redactor(self) -> Redactor:
-        """Of what is known by now."""
-        if len(self.known) != self._redacts:  # secrets are only ever added
-            self._redactor, self._redacts = Redactor(self.known), len(self.known)
-        return self._redactor
+        """Of the secrets that are known by now, for what programs read."""
+        return self._redactor(self.known, to_be_read=False)
+
+    @property
+    def to_be_read(self) -> Redactor:
+        """The same for what people read: of what was made of them, too, though that may be an ordinary word."""
+        return self._redactor(self.known if self._made_too_much else self.known | self.made, to_be_read=True)
+
+    @property
+    def _made_too_much(self) -> bool:
+        return len(self.made) > _MOST_MADE or any(len(one) > _LONGEST_MADE for one in self.made)
+
+    def _redactor(self, values: set[str], *, to_be_read: bool) -> Redactor:
+        size, made = self._redactors.get(to_be_read, (-1, None))
+        if made is None or size != len(values):  # secrets are only ever added
+            made = Redactor(values)
+            self._redactors[to_be_read] = len(values), made
+        return made
 
     @property
     def final_status(self) -> int | None:
@@ -127,7 +148,7 @@ class Watch:
             started_at=self.started_at,
             ended_at=at,
             outcome=outcome,
-            said=self.redactor.text(said) if said else None,
+            said=self.to_be_read.text(said) if said else None,
             again_at=again_at,
             exchanges=tuple(self._masked()),
             left_out=self._left_out,
@@ -142,9 +163,12 @@ class Watch:
             for value in credentials(one.url, one.request_headers)
             if len(value) >= _SHORTEST
         }
-        redactor, longest_first = self.redactor, sorted(theirs, key=len, reverse=True)
+        redactor, longest_first = self.to_be_read, sorted(theirs, key=len, reverse=True)
+        hides_all = self._made_too_much
 
         def clear(text: str) -> str:
+            if hides_all:
+                return MASK
             text = redactor.text(text)
             for value in longest_first:
                 text = text.replace(value, MASK)
@@ -197,8 +221,20 @@ class Watch:
         text = _storable(body.decode(errors="replace"))
         if self.message and text == canonical(self.message):
             text = canonical(_public(self.message))
+        if self.made:
+            text = _without_values(text, self.to_be_read)
         # Masked before it is cut: half a secret is not found any more, except at the end of a long text.
         return clear(masked_text(clear(text[: REQUEST_LIMIT + _AHEAD])))[:REQUEST_LIMIT]
+
+
+def _without_values(text: str, redactor: Redactor) -> str:
+    """A body of JSON without the values in it that are secret: short ones and numbers are not looked for in text."""
+    try:
+        value = documents.parse(text.encode())
+    except InvalidRequest:
+        return text
+    masked = redactor.value(value)
+    return text if masked == value else canonical(masked)
 
 
 def _public(message: Document) -> Document:

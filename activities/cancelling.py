@@ -66,9 +66,7 @@ class CancelActivity:
         """
         run = handed.run
         try:
-            method, using = await self._deliveries.handed_over(
-                run, handed.action_id, self._services.resources, watch.known
-            )
+            method, using = await self._deliveries.handed_over(run, handed.action_id, self._services.resources, watch)
             reference = Reference(
                 run_id=run.id, invoked_at=handed.invoked_at, external_run_id=handed.external_run_id, link=run.link
             )
@@ -76,12 +74,12 @@ class CancelActivity:
         except Unavailable:
             raise
         except InterlockError as fault:
-            return watch.redactor.text(f"The backend was not stopped: {fault}"), fault
+            return watch.to_be_read.text(f"The backend was not stopped: {fault}"), fault
         except Exception as fault:
             return f"The backend was not stopped: {unexpected(fault, run.id).summary}", None
         if line is None:
             line = f"The backend cannot be stopped: nothing tells {method.type} that nobody waits for it any more"
-        return watch.redactor.text(line), None
+        return watch.to_be_read.text(line), None
 
 
 def _pause(fault: InterlockError | None) -> timedelta | None:

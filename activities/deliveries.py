@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import httpx
 
+from activities.attempts import Watch
 from activities.services import Services
 from backends import parse_rendered
 from backends.base import InvocationMethod, Resources
@@ -80,29 +81,33 @@ class Deliveries:
         async with self.database.read() as session:
             return await events.of_change(session, run.interlock.cause, self.organization)
 
-    async def method_of(self, run: Run, action: Action, plaintexts: dict[str, str]) -> InvocationMethod:
-        """The method as it was handed over, with the secrets of now. What was approved with others is not given out.
+    async def method_of(
+        self, run: Run, action: Action, plaintexts: dict[str, str]
+    ) -> tuple[InvocationMethod, Collection[str]]:
+        """The method as it was handed over, with the secrets of now, and what was made of them.
+
+        What was approved with others is not given out.
 
         Raises:
             InterlockError: why it cannot be rendered (any more). The text may hold a secret.
             Unavailable: it cannot be rendered now.
         """
         if not action.template.secret_programs and run.payload is not None:
-            return parse_rendered(run.payload)
+            return parse_rendered(run.payload), ()
         context = contexts.of_run(run, action, await self.event_of(run))
         rendering = await action.template.rendered(context, self.evaluate, secrets=plaintexts, now=run.created_at)
         if not isinstance(rendering.value, dict):
             raise InvalidInvocation("invocationMethod: is no object any more")
         if run.interlock.gate and not run.approves(fingerprint(rendering.value, self.request_key)):
             raise BackendRefused("What would be sent has changed since it was approved")
-        return parse_rendered(rendering.value)
+        return parse_rendered(rendering.value), rendering.made
 
     async def handed_over(
-        self, run: Run, action_id: str, resources: Resources, known: set[str]
+        self, run: Run, action_id: str, resources: Resources, watch: Watch
     ) -> tuple[InvocationMethod, Resources]:
         """The method of a run that was handed over, and what it may use.
 
-        Secrets are added to those that are `known` as soon as anything could tell them.
+        Secrets are added to those that are known as soon as anything could tell them.
 
         Raises:
             InterlockError: why it cannot be rendered (any more). The text may hold a secret.
@@ -111,8 +116,10 @@ class Deliveries:
         async with self.database.read() as session:
             action = await actions.version(session, action_id, run.interlock.action_version)
         plaintexts = await self.secrets_of(action.template)
-        known.update(plaintexts.values())
-        return await self.method_of(run, action, plaintexts), telling(resources, known)
+        watch.known.update(plaintexts.values())
+        method, made = await self.method_of(run, action, plaintexts)
+        watch.made.update(made)
+        return method, telling(resources, watch.known)
 
     async def message_of(self, run: Run, action: Action) -> Document:
         """The message that older receivers expect; empty if the run says what is sent.

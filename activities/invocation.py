@@ -121,18 +121,17 @@ class InvocationActivity:
             return await self._record(run, Receipt())
         if starts_at := _too_early(run, asked_at):
             return Progress(status=run.status, starts_at=starts_at)
-        watch, lines = Watch(Kind.INVOKE, self._services.now()), list[str]()
+        watch = Watch(Kind.INVOKE, self._services.now())
         if tried.first == 1 and before.latest and (left := before.latest.left(watch.started_at)):
             # It was begun within the workflow's task, and Temporal, which waits between attempts, does not count that.
             raise ApplicationError(before.latest.said or before.latest.outcome, next_retry_delay=left)
-        known = watch.known
         fault: InterlockError | None = None
         write: EntityWrite | None = None
         wanted = Wanted()
         try:
             plaintexts = await self._deliveries.secrets_of(action.template)
-            known |= set(plaintexts.values())
-            method, run, payload = await self._rendered(run, action, plaintexts, lines)
+            watch.known |= set(plaintexts.values())
+            method, run, payload = await self._rendered(run, action, plaintexts, watch)
             if method is None:
                 # Not as it stands by now: approved again, it would look as if this attempt had sent it.
                 return Progress(status=run.status)
@@ -142,16 +141,16 @@ class InvocationActivity:
             run = await self._released(run, payload, synchronous=method.synchronous())
             if run.status is not RunStatus.IN_PROGRESS:
                 return await self._record(run, Receipt())  # it has ended meanwhile
-            known |= set(made_of(method, plaintexts.values()) if plaintexts else ())
+            watch.known |= set(made_of(method, plaintexts.values()) if plaintexts else ())
             if write := method.writes():
-                return await self._upserted(run, write, lines)
+                return await self._upserted(run, write, watch.lines)
             receipt = await self._sent(method, run, action, watch)
         except Unavailable:
             raise
         except InterlockError as failure:
             fault, receipt = failure, failed(failure)
-        receipt = redacted(receipt, watch.redactor)
-        lines = list(map(watch.redactor.text, lines))
+        receipt = redacted(receipt, watch)
+        lines = list(map(watch.to_be_read.text, watch.lines))
         if write:  # nobody was called
             return await self._record(run, receipt, lines=lines)
         queued = await self._queued(found, wanted, watch, fault, receipt)
@@ -199,9 +198,9 @@ class InvocationActivity:
         return watch.ended(outcome, said, at=at, again_at=at + pause if pause is not None else None)
 
     async def _rendered(
-        self, run: Run, action: Action, plaintexts: dict[str, str], lines: list[str]
+        self, run: Run, action: Action, plaintexts: dict[str, str], watch: Watch
     ) -> tuple[InvocationMethod | None, Run, Document | None]:
-        """The method to invoke, secrets and all; the run; its payload, which has none; what to log, in `lines`.
+        """The method to invoke, secrets and all; the run; its payload, which has none. `watch` learns what it must.
 
         No method if it is not what was approved; the run waits for approval again then.
         """
@@ -210,7 +209,8 @@ class InvocationActivity:
             return parse_rendered(run.payload), run, run.payload  # what was checked at the request is what is sent
         context = contexts.of_run(run, action, await self._deliveries.event_of(run))
         delivery = await template.rendered(context, self._services.evaluate, secrets=plaintexts, now=run.created_at)
-        lines += delivery.warnings
+        watch.lines += delivery.warnings
+        watch.made |= delivery.made
         if not isinstance(delivery.value, dict):
             raise InvalidInvocation("invocationMethod: is no object any more")
         if run.interlock.gate:

@@ -14,7 +14,6 @@ from domain.attempts import Attempt, Kind
 from domain.claims import next_look_up
 from domain.errors import BackendBusy, InterlockError, Unavailable
 from domain.runs import Run, RunStatus
-from domain.secrets import Redactor
 from store import attempts, claims
 from store.claims import Due
 
@@ -83,7 +82,7 @@ class LookUpWork:
             again = max(busy.retry_after, again)
             return None, again, self._failed(watch, busy, again)
         except InterlockError as fault:
-            cause = Redactor(watch.known).text(str(fault))
+            cause = watch.to_be_read.text(str(fault))
             log.warning("backend was asked in vain", extra={"run_id": one.run.id, "cause": cause})
             return None, again, self._failed(watch, fault, again)
         except Exception as fault:
@@ -92,7 +91,7 @@ class LookUpWork:
         if receipt is None:
             return None, again, None
         made = watch.ended(watch.outcome(None, receipt), None, at=self._services.now())
-        return redacted(receipt, Redactor(watch.known)), again, made
+        return redacted(receipt, watch), again, made
 
     def _failed(self, watch: Watch, fault: InterlockError, again: timedelta) -> Attempt:
         at = self._services.now()
@@ -100,7 +99,7 @@ class LookUpWork:
 
     async def _answer(self, one: Due, watch: Watch) -> Receipt | None:
         run = one.run
-        method, using = await self._deliveries.handed_over(run, one.action_id, self._services.resources, watch.known)
+        method, using = await self._deliveries.handed_over(run, one.action_id, self._services.resources, watch)
         using = dataclasses.replace(using, observe=watch)
         reference = Reference(
             run_id=run.id, invoked_at=one.invoked_at, external_run_id=run.external_run_id, link=run.link

@@ -9,11 +9,11 @@ from typing import Any
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 import backends
+from activities.attempts import Watch
 from backends.base import Receipt
 from domain.claims import queue
-from domain.errors import InterlockError
+from domain.errors import InterlockError, InvalidInvocation, TemplateFault
 from domain.runs import PLATFORM, Run, RunStatus
-from domain.secrets import Redactor
 from store import claims, runs
 
 _REPORTED = ("link", "external_run_id", "summary")
@@ -23,8 +23,9 @@ log = logging.getLogger(__name__)
 
 
 def failed(fault: InterlockError) -> Receipt:
-    """It cannot work, and why."""
-    return Receipt(status=RunStatus.FAILURE, summary=str(fault))
+    """It cannot work, and why; what could not even be rendered is in the log, too."""
+    log = (str(fault),) if isinstance(fault, TemplateFault | InvalidInvocation) else ()
+    return Receipt(status=RunStatus.FAILURE, summary=str(fault), log=log)
 
 
 def unexpected(fault: Exception, run_id: str) -> Receipt:
@@ -33,14 +34,14 @@ def unexpected(fault: Exception, run_id: str) -> Receipt:
     return Receipt(status=RunStatus.FAILURE, summary=f"The backend failed unexpectedly ({type(fault).__name__})")
 
 
-def redacted(receipt: Receipt, redactor: Redactor) -> Receipt:
+def redacted(receipt: Receipt, watch: Watch) -> Receipt:
     """The receipt as it may be stored: a backend that echoes a secret does not bring it back in."""
     return dataclasses.replace(
         receipt,
-        summary=redactor.text(receipt.summary) if receipt.summary else receipt.summary,
-        response=redactor.value(receipt.response),
-        link=tuple(redactor.text(link) for link in receipt.link),
-        log=tuple(redactor.text(line) for line in receipt.log),
+        summary=watch.to_be_read.text(receipt.summary) if receipt.summary else receipt.summary,
+        response=watch.redactor.value(receipt.response),
+        link=tuple(map(watch.redactor.text, receipt.link)),
+        log=tuple(map(watch.to_be_read.text, receipt.log)),
     )
 
 

@@ -173,7 +173,7 @@ class _Handing:
         run = Run.model_validate(one.document)
         try:
             known |= await self._deliveries.secrets_of(action.template)
-            method = await self._deliveries.method_of(run, action, known)
+            method, _ = await self._deliveries.method_of(run, action, known)
             return method.handed_out(await self._deliveries.message_of(run, action))
         except Unavailable:
             self._later.append(run.id)

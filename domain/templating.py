@@ -12,7 +12,7 @@ Source: JQLIB, the published template engine of the API we speak.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -57,6 +57,8 @@ class Rendering:
     """One sentence for each template that failed and so became null. No secrets in it."""
     masked_paths: tuple[Path, ...] = ()
     """Where this (masked) copy has `MASK` in place of something that names secrets."""
+    made: frozenset[str] = field(default=frozenset(), repr=False)
+    """What programs that name secrets have made of them, every text and number: not to be told either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class Template:
             undefined=tree is _UNDEFINED,
             warnings=tuple(renderer.warnings),
             masked_paths=tuple(renderer.masked),
+            made=frozenset(text for program in self.secret_programs for text in renderer.made_by(program)),
         )
 
     async def rendered(
@@ -207,6 +210,11 @@ class _Renderer:
             return MASK
         return "undefined" if value is _UNDEFINED else canonical(value)
 
+    def made_by(self, program: str) -> Iterator[str]:
+        """Every text and number in what a program has answered, if it was met."""
+        if program in self.answers:
+            yield from _texts(self.answers[program][0])
+
     def _string(self, node: Text) -> JsonValue | _Undefined:
         if node.fault is not None:
             raise TemplateFault(node.fault)
@@ -235,6 +243,19 @@ class _Renderer:
         if self.size > MAX_RENDERED:
             raise TemplateFault(f"The rendered document is larger than {MAX_RENDERED} characters")
         return answer
+
+
+def _texts(value: JsonValue | _Undefined) -> Iterator[str]:
+    """The texts and numbers in the value, and all of it as JSON where it has several."""
+    match value:
+        case str():
+            yield value
+        case int() | float() if not isinstance(value, bool):
+            yield canonical(value)
+        case list() | dict():
+            yield canonical(value)
+            for item in (*value, *value.values()) if isinstance(value, dict) else value:
+                yield from _texts(item)
 
 
 def _value_and_text(outcome: Outcome) -> tuple[JsonValue | _Undefined, str]:

@@ -5,9 +5,11 @@ import json
 from typing import Any
 
 import pytest
+from sqlmodel import select
 from starlette.responses import JSONResponse, Response
 
 from api.app import document
+from store.tables import RunAttemptRow
 from tests.api.answers import granted, refused
 from tests.support.backend import Call
 from tests.support.product import Product
@@ -86,6 +88,87 @@ async def test_credentials_are_masked_also_those_that_are_no_secrets_of_ours(pro
     assert product.backend.calls[0].headers["x-port-signature"] not in text
 
 
+SECRET = "canary-Zebra.53471"
+MADE = {
+    "half": "{{ .secrets.KEY[:11] }}",
+    "short": "{{ .secrets.KEY[7:10] }}",
+    "bare": '{{ .secrets.KEY | ltrimstr("canary-") }}',
+    "backwards": "{{ .secrets.KEY | explode | reverse | implode }}",
+    "numbers": "{{ .secrets.KEY | explode }}",
+    "spelled": '{{ .secrets.KEY | explode | map(tostring) | join(" ") }}',
+    "number": "{{ .secrets.KEY[-5:] | tonumber }}",
+    "length": "{{ .secrets.KEY | length }}",
+    "within": "a-{{ .secrets.KEY[7:12] }}-b",
+    "nested": '{{ {"Zebra": [.secrets.KEY[7:12], {"k": .secrets.KEY[12:]}]} }}',
+    "word": '{{ if .secrets.KEY then "prod" else "test" end }}',
+    "plain": "{{ .action.identifier }}",
+}
+TOLD = ["canary", "Zeb", "zeb", "53471", "arbeZ", "17435", "99 97", "99,97", "90,101"]
+"""Parts of the secret, however it was made."""
+
+
+async def of_secrets(product: Product, **method: Any) -> Json:
+    """The only exchange of a run whose programs make something of a secret."""
+    await product.api.post("/v1/organization/secrets", json={"secretName": "KEY", "secretValue": SECRET})
+    return (await attempt(product, **method))["exchanges"][0]  # type: ignore[no-any-return]
+
+
+async def test_what_programs_make_of_secrets_is_masked_as_in_the_payload(product: Product) -> None:
+    url = product.backend.url + "/{{ .secrets.KEY[:11] }}?q={{ .secrets.KEY | @uri }}&half={{ .secrets.KEY[7:12] }}"
+    headers = {"X-Half": MADE["half"], "X-Back": MADE["backwards"], "X-Word": "{{ .action.identifier }}"}
+    exchange = await of_secrets(product, url=url, headers=headers, body=MADE)
+
+    sent = json.loads(product.backend.calls[0].body)
+    assert (sent["half"], sent["short"], sent["number"], sent["length"]) == ("canary-Zebr", "Zeb", 53471, 18)
+    assert json.loads(exchange["request"]["body"]) == {
+        **dict.fromkeys(MADE, MASK),
+        "within": f"a-{MASK}-b",
+        "numbers": [MASK] * len(SECRET),
+        "nested": {MASK: [MASK, {MASK: MASK}]},
+        "plain": "deploy",
+    }
+    assert exchange["request"]["headers"]["X-Word"] == "deploy"
+    assert not [part for part in TOLD if part in json.dumps(exchange["request"])]
+    async with product.database.read() as session:
+        kept = (await session.exec(select(RunAttemptRow.document))).all()
+    assert kept
+    assert not [part for part in TOLD if part in json.dumps(kept)]
+
+
+async def test_an_answer_is_for_programs_and_what_is_shown_of_it_for_people(product: Product) -> None:
+    async def echo(call: Call) -> Response:
+        return JSONResponse({"env": "prod", "half": json.loads(call.body)["half"], "all": SECRET})
+
+    product.backend.answer = echo
+    exchange = await of_secrets(product, body=MADE)
+    (run,) = granted(await product.api.get("/v1/actions/runs"), "runs")
+
+    assert json.loads(exchange["answer"]["body"]) == {"env": MASK, "half": MASK, "all": MASK}
+    assert (run["response"]["env"], run["response"]["all"]) == ("prod", MASK)
+
+
+async def test_a_failure_does_not_tell_what_was_made_of_a_secret(product: Product) -> None:
+    async def echo(call: Call) -> Response:
+        return Response(f"no {json.loads(call.body)['half']} here", status_code=400)
+
+    product.backend.answer = echo
+    await of_secrets(product, body=MADE)
+    (run,) = granted(await product.api.get("/v1/actions/runs"), "runs")
+
+    assert (run["status"], MASK in run["summary"]) == ("FAILURE", True)
+    assert "canary" not in run["summary"]
+    assert "canary" not in json.dumps(await timeline(product, run))
+    assert "canary" not in json.dumps(granted(await product.api.get(f"/v1/actions/runs/{run['id']}/logs"), "runLogs"))
+
+
+@pytest.mark.parametrize("program", ["[range(2000) as $n | .secrets.KEY + ($n | tostring)]", ".secrets.KEY * 500"])
+async def test_where_much_is_made_of_a_secret_nothing_is_shown(product: Product, program: str) -> None:
+    exchange = await of_secrets(product, url=f"{product.backend.url}/hook?n=1", body={"much": f"{{{{ {program} }}}}"})
+
+    assert (exchange["request"]["body"], exchange["request"]["url"]) == (MASK, MASK)
+    assert "Zebra" not in json.dumps(exchange)
+
+
 async def test_long_bodies_are_cut(product: Product) -> None:
     async def long(call: Call) -> Response:
         return Response(b"y" * 100_000)
@@ -117,12 +200,17 @@ async def test_the_entity_of_the_message_for_older_receivers_is_not_shown(produc
     assert (body["payload"]["entity"], body["context"]["runId"]) == (MASK, run["id"])
 
 
-async def test_what_cannot_be_rendered_is_an_attempt_that_called_nobody(product: Product) -> None:
+@pytest.mark.parametrize(
+    "method", [{"url": "{{ .secrets.KEY }}"}, {"body": {"{{ .secrets.KEY | length }}": 1}}], ids=["no URL", "no key"]
+)
+async def test_what_cannot_be_rendered_is_an_attempt_that_called_nobody(product: Product, method: Json) -> None:
     await product.api.post("/v1/organization/secrets", json={"secretName": "KEY", "secretValue": "no/url"})
-    await product.action(invocationMethod=product.webhook(url="{{ .secrets.KEY }}"))
+    await product.action(invocationMethod=product.webhook(**method))
     run = await product.until((await product.start())["id"])
     (made,) = (entry["attempt"] for entry in await timeline(product, run) if entry["kind"] == "ATTEMPT")
     assert (made["outcome"], made["exchanges"], made["said"]) == ("REFUSED", [], run["summary"])
+    logged = granted(await product.api.get(f"/v1/actions/runs/{run['id']}/logs"), "runLogs")
+    assert [line["message"] for line in logged] == [run["summary"]]
 
 
 @pytest.mark.parametrize("query", ["?limit=0", "?limit=101", "?offset=-1", "?limit=x"])

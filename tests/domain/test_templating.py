@@ -283,6 +283,24 @@ async def test_the_delivery_copy_has_secrets_and_null_for_a_missing_one(evaluate
     assert (await rendered(document, {}, evaluate, secrets=SECRETS)).value == ["t0p-s3cret", "Bearer null"]
 
 
+async def test_the_delivery_tells_what_was_made_of_secrets(evaluate: Evaluator) -> None:
+    document: JsonValue = {
+        "half": "x {{ .secrets.TOKEN[:3] }} y",
+        "list": '{{ [.secrets.TOKEN[4:], 1.5, true, null, {"k": [7]}] }}',
+        "none": "{{ .secrets.GONE }}{{ .secrets.TOKEN == null }}",
+        "other": "{{ .name }}",
+    }
+    context: dict[str, JsonValue] = {"name": "ada"}
+
+    rendering = await rendered(document, context, evaluate, secrets=SECRETS)
+    assert rendering.made == {
+        *("t0p", "s3cret", "1.5", "k", "7"),
+        *('["s3cret",1.5,true,null,{"k":[7]}]', '{"k":[7]}', "[7]"),
+    }
+    assert "s3cret" not in repr(rendering).replace(repr(rendering.value), "")
+    assert (await rendered(document, context, evaluate, secrets=None)).made == frozenset()
+
+
 async def test_the_masked_copy_never_asks_with_secrets() -> None:
     asked = Asked()
     document: JsonValue = {
