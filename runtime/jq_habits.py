@@ -19,6 +19,8 @@ class _Habit:
     size: int
     texts: bytes | None = None
     times: int = 0
+    overran: bool = False
+    """Whether it ran into a limit when it was made last."""
 
 
 class Habits:
@@ -38,14 +40,21 @@ class Habits:
         self._used(programs)
         return texts
 
+    def overran(self, programs: tuple[str, ...]) -> bool:
+        """Whether they ran into a limit when they were evaluated last."""
+        habit = self._habits.get(programs)
+        return habit is not None and habit.overran
+
     def went_well(self, programs: tuple[str, ...]) -> None:
         """They were evaluated, quickly and within all limits."""
-        self._used(programs).times += 1
+        habit = self._used(programs)
+        habit.times += 1
+        habit.overran = False
 
     def went_wrong(self, programs: tuple[str, ...]) -> None:
         """One of them ran into a limit, or joining them ended their process."""
         habit = self._used(programs)
-        habit.times = -_SHUNNED
+        habit.times, habit.overran = -_SHUNNED, True
         self._keep(habit, None)
 
     def _keep(self, habit: _Habit, texts: bytes | None) -> None:

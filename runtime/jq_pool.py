@@ -64,12 +64,14 @@ class Limits:
 class JqPool:
     """`async with JqPool() as evaluate: outcomes = await evaluate([".a"], {"a": 1})`.
 
-    Calls are served in the order they come when all processes are busy.
+    Calls are served in the order they come when all processes are busy. Those whose programs ran into a limit when they
+    were evaluated last wait for each other: they leave one of the processes to everybody else.
     """
 
     def __init__(self, size: int = 2, limits: Limits | None = None) -> None:
         self._size, self._limits = size, limits or Limits()
         self._turns = asyncio.Semaphore(size)
+        self._turns_of_suspects = asyncio.Semaphore(max(1, size - 1))
         self._processes: set[_Process] = set()
         self._idle: list[_Process] = []
         self._ending: list[_Process] = []
@@ -118,7 +120,7 @@ class JqPool:
         outcomes: list[Outcome] = []
         guilty = 0
         asked = tuple(programs)
-        async with self._turn():
+        async with self._turn(asked):
             began = time.monotonic()
             process = self._idle.pop() if self._idle else None
             joined = together = self._habits.joined(asked)
@@ -136,16 +138,20 @@ class JqPool:
         return outcomes + [rest] * (len(programs) - len(outcomes))
 
     @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(self._limits.patience if self._turns.locked() else None):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise Unavailable("every jq process has been busy for too long") from None
-        try:
+    async def _turn(self, programs: tuple[str, ...]) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                waits = self._turns.locked() or self._habits.overran(programs)
+                async with asyncio.timeout(self._limits.patience if waits else None):
+                    if not self._habits.overran(programs):
+                        await stack.enter_async_context(self._turns)
+                    if self._habits.overran(programs):  # perhaps it has turned out meanwhile
+                        await stack.aclose()
+                        await stack.enter_async_context(self._turns_of_suspects)
+                        await stack.enter_async_context(self._turns)
+            except TimeoutError:
+                raise Unavailable("every jq process has been busy for too long") from None
             yield
-        finally:
-            self._turns.release()
 
     async def _attempt(
         self,

@@ -314,6 +314,38 @@ async def test_fifty_calls_are_right_with_a_hostile_one_among_them(pool: JqPool)
     assert answers == [[Value(n), Value(n + 1), Value([n])] for n in range(50)]
 
 
+async def test_calls_that_run_into_limits_leave_a_process_to_everybody_else(pool: JqPool) -> None:
+    ended: list[str] = []
+
+    async def call(name: str, program: str) -> Outcome:
+        (outcome,) = await pool([program], None)
+        ended.append(name)
+        return outcome
+
+    async def together() -> list[Outcome]:
+        ended.clear()
+        calls = [*(call("hostile", ENDLESS) for _ in range(5)), *(call("fine", f"[range({n}9)]") for n in range(5))]
+        return await asyncio.gather(*calls)
+
+    outcomes = await together()
+    assert ended == ["hostile"] * 2 + ["fine"] * 5 + ["hostile"] * 3, "nobody knew of the first two"
+    assert all("longer than" in reason(one) for one in outcomes[:5])
+    assert all(isinstance(one, Value) for one in outcomes[5:])
+    await together()
+    assert ended == ["fine"] * 5 + ["hostile"] * 5
+
+
+async def test_what_ran_into_a_limit_once_and_does_no_more_is_like_others(pool: JqPool) -> None:
+    program = "if . then last(range(1e18)) else 1 end"
+    assert "longer than" in reason((await pool([program], True))[0])
+    assert await pool([program], None) == [Value(1)]
+
+    both = [asyncio.create_task(pool([program], True)) for _ in range(2)]
+    await asyncio.sleep(0.2)
+    assert pool._turns.locked(), "both are evaluated at once again"
+    assert all("longer than" in reason(outcomes[0]) for outcomes in await asyncio.gather(*both))
+
+
 async def test_calls_are_served_in_the_order_they_come() -> None:
     served: list[int] = []
 
