@@ -221,7 +221,7 @@ class Watch:
         text = _storable(body.decode(errors="replace"))
         if self.message and text == canonical(self.message):
             text = canonical(_public(self.message))
-        if self.made:
+        if self.made and not self._made_too_much:
             text = _without_values(text, self.to_be_read)
         # Masked before it is cut: half a secret is not found any more, except at the end of a long text.
         return clear(masked_text(clear(text[: REQUEST_LIMIT + _AHEAD])))[:REQUEST_LIMIT]

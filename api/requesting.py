@@ -23,7 +23,7 @@ from domain.identifiers import RunId
 from domain.permissions import Permissions
 from domain.requests import Circumstances, RunRequest, admitted, requested
 from domain.rulings import Approver, ConditionAnswer, Explanation, Ruling
-from domain.runs import Link, Ref, Run, RunStatus
+from domain.runs import Link, Run, RunStatus
 from domain.secrets import Redactor
 from domain.shapes import shortened
 from domain.templating import Template
@@ -102,7 +102,7 @@ async def prepare(asking: Asking, services: ApiServices, so_far: Prepared) -> tu
         action, permissions = await actions.get(session, asking.action_id)
         so_far.action, so_far.permissions = action, permissions
         causes = await _causes(session, asking.cause)
-        about = await blueprint_of(session, action)
+        blueprint = await blueprint_of(session, action)
     given = Circumstances(
         caller=asking.caller,
         at=asking.at,
@@ -111,10 +111,8 @@ async def prepare(asking: Asking, services: ApiServices, so_far: Prepared) -> tu
         impersonated_by=asking.impersonated_by,
         depth=asking.cause.next_depth,
         causes=causes,
-        target=await target(action, about, asking.request, asking.caller, services, at=asking.at),
-        blueprint=Ref(identifier=about.identifier, title=about.definition.title, icon=about.definition.icon)
-        if about
-        else None,
+        target=await target(action, blueprint, asking.request, asking.caller, services, at=asking.at),
+        blueprint=blueprint,
     )
     for ruling in admitted(action, permissions, asking.request, given):
         so_far.rulings.append(ruling)

@@ -10,6 +10,7 @@ from domain import contexts, encryption, inputs
 from domain.actions import Action
 from domain.approvals import is_required
 from domain.automations import chain_in_words
+from domain.blueprints import Blueprint
 from domain.documents import Document
 from domain.errors import EntityFailsCondition, Forbidden, InvalidInputs, MissingEntity, NotSelfService
 from domain.forms import Evaluated
@@ -74,7 +75,7 @@ class Circumstances:
     """The runs that led to the request, the first one first; as far as they are known."""
     target: Target | None = None
     """None where the action runs on no entity, or the request names none."""
-    blueprint: Ref | None = None
+    blueprint: Blueprint | None = None
     """The one of the action, if it has one that is there."""
     form: Evaluated | None = None
     """The form for these inputs. None: it is evaluated here, and refused if jq computes anything of it."""
@@ -109,6 +110,14 @@ def admitted(action: Action, permissions: Permissions, request: RunRequest, give
             raise EntityFailsCondition(why)
 
 
+def _about(action: Action, blueprint: Blueprint | None) -> Ref | None:
+    """The blueprint of the action, as the run keeps it."""
+    if action.blueprint is None:
+        return None
+    known = blueprint.definition if blueprint else None
+    return Ref(identifier=action.blueprint, title=known and known.title, icon=known and known.icon)
+
+
 def requested(action: Action, request: RunRequest, given: Circumstances) -> Run:
     """The run that an admitted request asks for, not recorded yet; its invocation method is not rendered yet.
 
@@ -133,7 +142,7 @@ def requested(action: Action, request: RunRequest, given: Circumstances) -> Run:
         id=given.run_id,
         status=RunStatus.WAITING_FOR_APPROVAL if waits else RunStatus.IN_PROGRESS,
         action=Ref(identifier=action.identifier, title=definition.title, icon=definition.icon),
-        blueprint=given.blueprint or (Ref(identifier=action.blueprint) if action.blueprint else None),
+        blueprint=_about(action, given.blueprint),
         entity=target.reference() if target else None,
         source=Source.API,
         properties=values,

@@ -211,9 +211,11 @@ class _Renderer:
         return "undefined" if value is _UNDEFINED else canonical(value)
 
     def made_by(self, program: str) -> Iterator[str]:
-        """Every text and number in what a program has answered, if it was met."""
-        if program in self.answers:
-            yield from _texts(self.answers[program][0])
+        """What a program has answered, if it was met: the whole where it has parts, every text, and every number."""
+        value, text = self.answers.get(program, (None, ""))
+        if isinstance(value, list | dict):
+            yield text
+        yield from _texts(value)
 
     def _string(self, node: Text) -> JsonValue | _Undefined:
         if node.fault is not None:
@@ -246,16 +248,18 @@ class _Renderer:
 
 
 def _texts(value: JsonValue | _Undefined) -> Iterator[str]:
-    """The texts and numbers in the value, and all of it as JSON where it has several."""
-    match value:
-        case str():
-            yield value
-        case int() | float() if not isinstance(value, bool):
-            yield canonical(value)
-        case list() | dict():
-            yield canonical(value)
-            for item in (*value, *value.values()) if isinstance(value, dict) else value:
-                yield from _texts(item)
+    """The texts and numbers in the value; it may be large, and deep."""
+    rest = [value]
+    while rest:
+        match rest.pop():
+            case str() as text:
+                yield text
+            case int() | float() as number if not isinstance(number, bool):
+                yield str(number)
+            case list() as items:
+                rest += items
+            case dict() as members:
+                rest += (*members, *members.values())
 
 
 def _value_and_text(outcome: Outcome) -> tuple[JsonValue | _Undefined, str]:
