@@ -12,7 +12,7 @@ from jsonschema_rs import Draft7Validator
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue
 
 from domain.computed_properties import Aggregation, Calculation, Mirror
-from domain.documents import Document, canonical
+from domain.documents import Document, canonical, same
 from domain.errors import InvalidRequest
 from domain.identifiers import Identifier
 from domain.input_schemas import goes_back, is_url, validator
@@ -250,7 +250,8 @@ def written(document: Document) -> Document:
 def parsed(document: JsonValue, before: Definition | None = None) -> Definition:
     """The definition in the document, ready to be stored. Whether its targets exist is not asked here.
 
-    Aggregations that stand as they stood before are not looked at: an earlier version may have let them in.
+    Properties, calculations and aggregations that stand as they stood before are not looked at: an earlier version may
+    have let them in.
 
     Raises:
         InvalidRequest: it is no blueprint, or one that cannot work; the message names each fault by its JSON path.
@@ -293,19 +294,23 @@ def _laid_over(document: Document, patch: Document, *, named: bool = False) -> D
 
 
 def _faults(definition: Definition, before: Definition | None) -> Iterator[str]:
+    stood = before.properties if before else {}
     for key, each in definition.properties.items():
-        yield from each.faults(json_path(["schema", "properties", key]))
+        if key not in stood or not same(each.document, stood[key].document):
+            yield from each.faults(json_path(["schema", "properties", key]))
     for index, key in enumerate(definition.required):
         if key not in definition.properties:
             yield f"schema.required[{index}]: names {shortened(key, 80)!r}, which is no property"
     for key, relation in definition.relations.items():
         if relation.required and relation.many:
             yield f"{json_path(['relations', key])}.required: cannot be true where many is true"
+    calculated = before.calculation_properties if before else {}
     for key, calculation in definition.calculation_properties.items():
-        yield from calculation.faults(json_path(["calculationProperties", key]))
-    stood = before.aggregation_properties if before else {}
+        if calculation != calculated.get(key):
+            yield from calculation.faults(json_path(["calculationProperties", key]))
+    aggregated = before.aggregation_properties if before else {}
     for key, aggregation in definition.aggregation_properties.items():
-        if aggregation != stood.get(key):
+        if aggregation != aggregated.get(key):
             yield from aggregation.faults(json_path(["aggregationProperties", key]), definition.identifier)
     for at, (first, *_) in definition.paths.items():
         if first not in definition.relations:

@@ -1,7 +1,7 @@
 """Properties nobody writes: mirrors of related entities, calculations by jq, aggregations over other entities."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, NamedTuple
 
 import regex
 from pydantic import AfterValidator
@@ -10,8 +10,14 @@ from domain import rules
 from domain.documents import Document
 from domain.errors import InvalidRequest
 from domain.property_schemas import Colour, Key, Open, Title, Type, format_fault, sized
-from domain.rule_readers import MAX_PATH, WHOLE, property_name
+from domain.rule_readers import WHOLE, property_name
 from domain.shapes import shortened
+
+MAX_PATH: Final = 15
+"""How many relations a path filter may follow."""
+
+MAX_PATH_FILTERS: Final = 10
+"""How many path filters an aggregation may have."""
 
 _MIRRORED = r"[A-Za-z0-9@_=\-]+(\.[A-Za-z0-9@_=\-]+)*\.\$?[A-Za-z0-9@_=\-]+"
 
@@ -86,11 +92,25 @@ class PathFilter(Open):
     path: list[Key]
     from_blueprint: str | None = None
 
+    def leads_back(self, blueprint: str, target: str) -> bool:
+        """Whether it begins at the target and leads to the blueprint's own entity, and not the other way."""
+        return self.from_blueprint is not None and (self.from_blueprint != blueprint or target == blueprint)
 
-def _at_most_one(value: list[PathFilter]) -> list[PathFilter]:
-    if len(value) > 1:
-        raise ValueError("must NOT have more than 1 items")
+
+def _few(value: list[PathFilter]) -> list[PathFilter]:
+    if len(value) > MAX_PATH_FILTERS:
+        raise ValueError(f"must have at most {MAX_PATH_FILTERS} paths")
     return value
+
+
+class Way(NamedTuple):
+    """The relations that a path filter follows from one blueprint to another."""
+
+    at: str
+    """The JSON path of them."""
+    names: list[str]
+    start: str
+    end: str
 
 
 class Aggregation(Open):
@@ -105,15 +125,22 @@ class Aggregation(Open):
     calculation_spec: CalculationSpec
     query: Document | None = None
     """Which of them count. Its rules are read by the search."""
-    path_filter: Annotated[list[PathFilter], AfterValidator(_at_most_one)] | None = None
-    """Absent: they count however they are related."""
+    path_filter: Annotated[list[PathFilter], AfterValidator(_few)] | None = None
+    """It is enough to be related by one of these. Absent or empty: they count however they are related."""
+
+    def ways(self, at: str, blueprint: str) -> Iterator[Way]:
+        """What its path filters follow, for entities of the blueprint."""
+        for index, one in enumerate(self.path_filter or ()):
+            back = one.leads_back(blueprint, self.target)
+            start, end = (self.target, blueprint) if back else (blueprint, self.target)
+            yield Way(f"{at}.pathFilter[{index}].path", one.path, start, end)
 
     def faults(self, at: str, blueprint: str) -> Iterator[str]:
         """Why it cannot be made for entities of the blueprint, each as `<path>: <problem>`."""
         yield from self.calculation_spec.faults(f"{at}.calculationSpec")
         for index, way in enumerate(self.path_filter or ()):
-            if len(way.path) > MAX_PATH:
-                yield f"{at}.pathFilter[{index}].path: must name at most {MAX_PATH} relations"
+            if not 1 <= len(way.path) <= MAX_PATH:
+                yield f"{at}.pathFilter[{index}].path: must name 1 to {MAX_PATH} relations"
             if way.from_blueprint not in (None, blueprint, self.target):
                 ends = " or ".join(shortened(one, 80) for one in dict.fromkeys((self.target, blueprint)))
                 yield f"{at}.pathFilter[{index}].fromBlueprint: must be {ends}"

@@ -29,7 +29,7 @@ Format = Literal[
     "proto",
     "blueprints",
 ]
-"""Of strings. A format of any other type is kept and means nothing."""
+"""Of strings. Objects may have any; of those `labeled-url` alone says something about the value."""
 
 Colour = Literal[
     "blue",
@@ -173,8 +173,12 @@ class Property(_Values):
 
 
 def format_fault(kind: str | None, format: str | None, at: str) -> Iterator[str]:
-    """The fault of a string whose format nobody knows."""
-    if kind == "string" and format is not None and format not in FORMATS:
+    """The fault of a string whose format nobody knows, and of a format of what has none."""
+    if format is None or kind in (None, "object"):
+        return
+    if kind != "string":
+        yield f"{at}.format: is possible for strings and objects only{'; its items may have one' * (kind == 'array')}"
+    elif format not in FORMATS:
         yield f"{at}.format: must be one of {', '.join(FORMATS)}"
 
 

@@ -20,7 +20,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain import candidates, matching
 from domain.aggregations import Measured, moment, result, timed_by
-from domain.computed_properties import Aggregation
+from domain.computed_properties import MAX_PATH, Aggregation
 from domain.derived import Definitions, Node
 from domain.entities import Entity
 from domain.errors import InvalidRequest
@@ -31,8 +31,6 @@ from store.columns import table
 from store.relations import Around
 from store.tables import ChangeRow
 
-MAX_PATH: Final = 15
-"""How many relations a path filter may follow; one that follows more leads nowhere."""
 _FRESH: Final = timedelta(seconds=60)
 _MOST_KEPT: Final = 20_000
 _AT_ONCE: Final = 500
@@ -241,24 +239,21 @@ def _related(
     origins = sa.select(own.c.identifier.label("origin"), own.c.id).where(
         own.c.blueprint == blueprint, own.c.identifier.in_(identifiers)
     )
-    way = next(iter(aggregation.path_filter or ()), None)
-    if way and way.path:
-        # From a blueprint that is its own and not the target, the path begins at the entity, as without one.
-        towards = way.from_blueprint is not None and (way.from_blueprint != blueprint or target == blueprint)
-        if len(way.path) > MAX_PATH or (towards and way.from_blueprint != target):
-            return None
-        here: Any = origins.cte("origins")
-        for hop in reversed(way.path) if towards else way.path:
-            here = _step(here, backward=towards, relation=hop).distinct().cte()
-        return _of_blueprint(here, target).subquery("related")
-    ways = [
-        _of_blueprint(_walk(origins, allowed, backward=backward), target)
-        for backward, allowed in (
-            (False, definitions.leading_to(target)),
-            (True, definitions.led_to_by(target)),
-        )
-        if _leads(definitions, blueprint, allowed, backward=backward)
-    ]
+    if filters := [one for one in aggregation.path_filter or () if one.path]:
+        ways = [
+            _of_blueprint(_followed(origins, one.path, backward=one.leads_back(blueprint, target)), target)
+            for one in filters
+            if len(one.path) <= MAX_PATH and one.from_blueprint in (None, blueprint, target)
+        ]
+    else:
+        ways = [
+            _of_blueprint(_walk(origins, allowed, backward=backward), target)
+            for backward, allowed in (
+                (False, definitions.leading_to(target)),
+                (True, definitions.led_to_by(target)),
+            )
+            if _leads(definitions, blueprint, allowed, backward=backward)
+        ]
     if not ways:
         return None
     return (ways[0] if len(ways) == 1 else sa.union(*ways)).subquery("related")
@@ -267,6 +262,14 @@ def _related(
 def _leads(definitions: Definitions, blueprint: str, allowed: frozenset[str], *, backward: bool) -> bool:
     """Whether one step from the blueprint gets to one of those allowed."""
     return not allowed.isdisjoint(definitions.steps(blueprint, backward=backward))
+
+
+def _followed(origins: sa.Select[Any], path: Sequence[str], *, backward: bool) -> sa.CTE:
+    """Everything that the path leads to, or where it begins if it leads to the origins."""
+    here = origins.cte()
+    for hop in reversed(path) if backward else path:
+        here = _step(here, backward=backward, relation=hop).distinct().cte()
+    return here
 
 
 def _walk(origins: sa.Select[Any], allowed: frozenset[str], *, backward: bool) -> sa.CTE:

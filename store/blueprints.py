@@ -11,11 +11,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, delete, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from domain.blueprints import Blueprint, Definition
+from domain.blueprints import Blueprint, BlueprintId, Definition
 from domain.changes import Change
 from domain.documents import same
 from domain.errors import HasDependents, IdentifierTaken, InvalidRequest, NotFound
 from domain.identifiers import new
+from domain.shapes import json_path, shortened
 from store import blueprint_permissions, blueprint_timers, changes, listeners
 from store.catalog_tables import BlueprintRow, EntityRow
 from store.columns import table
@@ -106,7 +107,10 @@ async def get(session: AsyncSession, identifier: str, *, to_use: bool = False, t
 
 
 async def require_references(session: AsyncSession, definition: Definition, before: Definition | None = None) -> None:
-    """Nothing, if blueprints it relates to or aggregates are there, and its paths lead through relations of theirs.
+    """Nothing, if blueprints it relates to or aggregates are there, and its paths follow relations of theirs.
+
+    Of what is at the end of a path only an aggregation's blueprint is looked at: blueprints may show and count one
+    another's properties, and one of the two is written first.
 
     Paths and aggregations that stand as they stood before are not looked at. Nobody changes what was found until the
     transaction ends.
@@ -122,18 +126,27 @@ async def require_references(session: AsyncSession, definition: Definition, befo
             known[identifier] = (await get(session, identifier, to_use=True)).definition
         return known[identifier]
 
+    async def end(at: str, names: Sequence[str], start: Definition = definition) -> BlueprintId:
+        here = start
+        for name in names:
+            if name not in here.relations:
+                raise InvalidRequest(f"{at}: {here.identifier} has no relation {shortened(name, 80)!r}")
+            here = await target(here.relations[name].target)
+        return here.identifier
+
     for relation in definition.relations.values():
         await target(relation.target)
+    stood = before.paths if before else {}
+    for at, names in definition.paths.items():
+        if stood.get(at) != names:
+            await end(at, names)
     for key, aggregation in definition.aggregation_properties.items():
         if before is None or before.aggregation_properties.get(key) != aggregation:
             await target(aggregation.target)
-    stood = before.paths if before else {}
-    for at, names in definition.paths.items():
-        here = definition
-        for name in names if stood.get(at) != names else ():
-            if name not in here.relations:
-                raise InvalidRequest(f"{at}: {here.identifier} has no relation {name!r}")
-            here = await target(here.relations[name].target)
+            for way in aggregation.ways(json_path(["aggregationProperties", key]), definition.identifier):
+                reached = await end(way.at, way.names, await target(way.start))
+                if reached != way.end:
+                    raise InvalidRequest(f"{way.at}: leads from {way.start} to {reached}, and not to {way.end}")
 
 
 async def listed(session: AsyncSession) -> Sequence[Blueprint]:

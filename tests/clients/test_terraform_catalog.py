@@ -214,7 +214,8 @@ def _counted(**more: Any) -> Json:
 AGGREGATIONS: dict[str, Json] = {
     "count": _counted(icon="Disk", description="How many"),
     "some": _counted(query={"combinator": "and", "rules": [{"property": "on", "operator": "=", "value": True}]}),
-    "path": _counted(pathFilter=[{"path": ["host"]}]),
+    "path": _counted(pathFilter=[{"path": ["host"], "fromBlueprint": "tf-volume"}]),
+    "paths": _counted(pathFilter=[{"path": [name], "fromBlueprint": "tf-volume"} for name in ("host", "peers")]),
     "rate": _counted(
         calculationSpec={
             "func": "average",

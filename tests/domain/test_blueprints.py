@@ -223,6 +223,14 @@ def test_a_key_is_used_once(first: str, also: Any, second: str, made: Any) -> No
         (prop(type="string", title="x" * 101), "schema.properties.x.title: must have 0 to 100 characters"),
         (prop(type="string", format="date"), f"schema.properties.x.format: must be one of {', '.join(FORMATS)}"),
         (prop(type="string", format=5), "schema.properties.x.format: must be a string"),
+        *(
+            (prop(type=kind, format="url"), "schema.properties.x.format: is possible for strings and objects only")
+            for kind in ("number", "boolean", "array")
+        ),
+        (
+            prop(type="array", items={"type": "number", "format": "url"}),
+            "schema.properties.x.items.format: is possible for strings and objects only",
+        ),
         (
             prop(type="array", items={"type": "string", "format": "uuid"}),
             f"schema.properties.x.items.format: must be one of {', '.join(FORMATS)}",
@@ -330,6 +338,10 @@ def test_a_key_is_used_once(first: str, also: Any, second: str, made: Any) -> No
             "calculationProperties.c.format: must be one of ",
         ),
         (
+            blueprint(calculationProperties={"c": {"calculation": "1", "type": "number", "format": "date-time"}}),
+            "calculationProperties.c.format: is possible for strings and objects only",
+        ),
+        (
             blueprint(calculationProperties={"c": {"calculation": "1", "type": "string", "colors": {"a": 1}}}),
             "calculationProperties.c.colors.a: must be one of blue, ",
         ),
@@ -391,16 +403,20 @@ def test_a_key_is_used_once(first: str, also: Any, second: str, made: Any) -> No
             "aggregationProperties.n.calculationSpec.measureTimeBy: must be text that is not empty",
         ),
         (
-            aggregation(COUNT, pathFilter=[{"path": ["a"] * 21}]),
-            "aggregationProperties.n.pathFilter[0].path: must name at most 20 relations",
+            aggregation(COUNT, pathFilter=[{"path": ["a"] * 16}]),
+            "aggregationProperties.n.pathFilter[0].path: must name 1 to 15 relations",
         ),
         (
             aggregation(COUNT, pathFilter=[{"path": ["a"], "fromBlueprint": "c"}]),
             "aggregationProperties.n.pathFilter[0].fromBlueprint: must be b",
         ),
         (
-            aggregation(COUNT, pathFilter=[{"path": ["a"]}, {"path": ["b"]}]),
-            "aggregationProperties.n.pathFilter: must NOT have more than 1 items",
+            aggregation(COUNT, pathFilter=[{"path": ["a"]}, {"path": []}]),
+            "aggregationProperties.n.pathFilter[1].path: must name 1 to 15 relations",
+        ),
+        (
+            aggregation(COUNT, pathFilter=[{"path": ["a"]}] * 11),
+            "aggregationProperties.n.pathFilter: must have at most 10 paths",
         ),
         (blueprint(ownership={}), "ownership.type: is required"),
         (blueprint(ownership={"type": "Shared"}), "ownership.type: must be one of Direct, Inherited"),
@@ -434,6 +450,22 @@ def test_every_fault_is_named_at_once_but_no_more_than_a_message_can_bear() -> N
 def test_formats_of_strings(format: str | None) -> None:
     parsed(prop(type="string", format=format))
     parsed(prop(type="array", items={"type": "string", "format": format}))
+
+
+def test_what_stands_as_it_stood_is_not_looked_at() -> None:
+    stored = blueprint(
+        {"x": {"type": "number", "format": "url", "default": 1}},
+        calculationProperties={"c": {"calculation": "1", "type": "number", "format": "url"}},
+    )
+    before = Definition.stored(stored)
+    assert parsed({**stored, "title": "Other"}, before).title == "Other"
+    changed = {**stored["schema"]["properties"]["x"], "default": True}
+    with pytest.raises(InvalidRequest, match=r"schema\.properties\.x\.format: .*; schema\.properties\.x\.default: "):
+        parsed(blueprint({"x": changed}), before)
+    with pytest.raises(InvalidRequest, match=r"calculationProperties\.c\.format: "):
+        parsed(
+            {**stored, "calculationProperties": {"c": {"calculation": "2", "type": "number", "format": "url"}}}, before
+        )
 
 
 def test_an_aggregation_that_stands_as_it_stood_is_not_looked_at() -> None:

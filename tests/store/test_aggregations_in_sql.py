@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from domain.blueprints import Blueprint
+from domain.computed_properties import MAX_PATH, MAX_PATH_FILTERS
 from domain.documents import Document
 from domain.entities import Writing, parsed_request
 from domain.jq import Evaluator
@@ -35,6 +36,15 @@ GROUP: Document = {
     "all": over("service"),
     "envs": over("env"),
     "envs_by_path": over("env", pathFilter=[{"path": ["of", "group"], "fromBlueprint": "env"}]),
+    "by_either_path": over(
+        "env",
+        of_property("sum"),
+        pathFilter=[{"path": path, "fromBlueprint": "env"} for path in (["of", "group"], ["of", "uses", "group"])],
+    ),
+    "by_both_ways": over(
+        "service", pathFilter=[*[{"path": ["group"], "fromBlueprint": "service"}] * 2, {"path": ["group"]}]
+    ),
+    "too_long": over("service", pathFilter=[{"path": ["group"] * 16}]),
     "wrong_way": over("env", pathFilter=[{"path": ["of", "group"]}]),
     "sum": over("env", of_property("sum")),
     "min": over("env", of_property("min")),
@@ -91,7 +101,8 @@ async def test_what_is_related_by_chains_in_either_direction_counts(
     database: Database, evaluate: Evaluator, world: dict[str, Blueprint]
 ) -> None:
     assert await values(database, evaluate, "group", "g") == {
-        "direct": 2, "all": 3, "envs": 4, "envs_by_path": 3, "wrong_way": 0, "sum": 8, "min": 1, "max": 5, "median": 2,
+        "direct": 2, "all": 3, "envs": 4, "envs_by_path": 3, "by_either_path": 8, "by_both_ways": 2,
+        "too_long": 0, "wrong_way": 0, "sum": 8, "min": 1, "max": 5, "median": 2,
         "mean": 2.6666666666666665, "a_day": 1, "big": 2, "named": 3, "of_derived": 16, "of_cart": 4,
         "senseless": None, "unrelated": 0, "absent": 0,
     }  # fmt: skip
@@ -106,15 +117,19 @@ async def test_what_is_related_by_chains_in_either_direction_counts(
 
 
 async def test_a_circle_of_relations_is_walked_once(database: Database, evaluate: Evaluator) -> None:
+    paths = [{"path": ["next"] * hops} for hops in range(MAX_PATH, MAX_PATH - MAX_PATH_FILTERS, -1)]
     ring = await define(
-        database, "ring", relations={"next": {"target": "ring"}}, aggregationProperties={"around": over("ring")}
+        database,
+        "ring",
+        relations={"next": {"target": "ring"}},
+        aggregationProperties={"around": over("ring"), "by_paths": over("ring", pathFilter=paths)},
     )
     for name in "abc":
         await put(database, ring, name)
     for name, following in ("ab", "bc", "ca"):
         await put(database, ring, name, relations={"next": following})
     await put(database, ring, "d")
-    assert (await values(database, evaluate, "ring", "a"))["around"] == 3, "itself, too: the chain leads back"
+    assert await values(database, evaluate, "ring", "a") == {"around": 3, "by_paths": 3}, "itself, too: it leads back"
     assert (await values(database, evaluate, "ring", "d"))["around"] == 0
 
 

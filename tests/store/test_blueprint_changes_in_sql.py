@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -262,6 +262,12 @@ async def test_renames_and_writers_do_not_get_in_each_others_way(catalogued: Dat
     assert not any(target == "hub" for _, _, target in named)
 
 
+def counting(target: str, path: Sequence[str], *start: str) -> dict[str, Any]:
+    way = {"path": list(path), **({"fromBlueprint": start[0]} if start else {})}
+    spec = {"calculationBy": "entities", "func": "count"}
+    return {"aggregationProperties": {"n": {"target": target, "calculationSpec": spec, "pathFilter": [way]}}}
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -269,6 +275,10 @@ async def test_renames_and_writers_do_not_get_in_each_others_way(catalogued: Dat
         ({"mirrorProperties": {"m": {"path": "of.team.x.y"}}}, "mirrorProperties.m.path: squad has no relation 'x'"),
         ({"ownership": {"type": "Inherited", "path": "of.tier"}}, "ownership.path: service has no relation 'tier'"),
         ({"teamInheritance": {"path": "self.self.x"}}, "teamInheritance.path: box has no relation 'x'"),
+        (counting("squad", ["of", "nowhere"]), r"n.pathFilter\[0\].path: service has no relation 'nowhere'"),
+        (counting("squad", ["of"]), r"n.pathFilter\[0\].path: leads from box to service, and not to squad"),
+        (counting("env", ["of"], "env"), r"n.pathFilter\[0\].path: leads from env to service, and not to box"),
+        (counting("squad", ["of", "team"], "squad"), r"n.pathFilter\[0\].path: squad has no relation 'of'"),
     ],
 )
 async def test_a_path_leads_through_relations_there_are(catalogued: Database, more: Any, said: str) -> None:
@@ -278,6 +288,8 @@ async def test_a_path_leads_through_relations_there_are(catalogued: Database, mo
         await blueprints.require_references(
             session, blueprint("box", relations=relations, mirrorProperties={"m": {"path": "of.team.any"}}).definition
         )
+        for right in (counting("squad", ["of", "team"]), counting("box", ["self", "self"], "box")):
+            await blueprints.require_references(session, blueprint("box", relations=relations, **right).definition)
         with pytest.raises(InvalidRequest, match=said):
             await blueprints.require_references(session, made)
         await blueprints.require_references(session, made, made)
