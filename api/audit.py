@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AfterValidator, AwareDatetime
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
 from api.auth import AuthenticatedRoute, Caller
 from api.errors import responses
@@ -20,6 +20,12 @@ from store import audit
 router = APIRouter(route_class=AuthenticatedRoute, tags=["audit"])
 
 
+def _not_a_number(value: object) -> object:
+    if not isinstance(value, str) or value.strip().lstrip("+-").replace(".", "", 1).isdigit():
+        raise ValueError("must be a date and time such as 2026-01-02T03:04:05Z")
+    return value
+
+
 def _in_utc(at: datetime) -> datetime:
     try:
         return at.astimezone(UTC)
@@ -27,7 +33,8 @@ def _in_utc(at: datetime) -> datetime:
         raise ValueError("is too far away") from None
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_not_a_number), AfterValidator(_in_utc)]
+"""A moment that somebody asks for, with its offset. A number is none, though pydantic would take it for seconds."""
 
 
 def _one_of(known: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import Field, StrictBool
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.actions import parsed, version_of
@@ -56,7 +56,7 @@ class ReplayRequest(Written):
 
     since: Moment = Field(alias="from")
     until: Moment | None = Field(default=None, alias="to")
-    again: bool = False
+    again: StrictBool = False
     """Whether changes that the automation has let pass before shall make another run."""
 
 

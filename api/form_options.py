@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, StrictInt
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api import readable
@@ -54,7 +54,7 @@ class WantedOptions(Written):
     """What title or identifier have in them; case does not matter."""
     from_: str | None = Field(default=None, alias="from", max_length=4_000)
     """`next` of the page before."""
-    limit: int = Field(default=25, ge=1, le=100)
+    limit: StrictInt = Field(default=25, ge=1, le=100)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Protocol
 from fastapi import APIRouter, Body
 from fastapi import Query as InQuery
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, Field
+from pydantic import Field, StrictInt
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api import readable
+from api import queries, readable
+from api.audit import Moment
 from api.auth import AuthenticatedRoute, Caller
 from api.completing import completing
 from api.errors import responses
@@ -45,7 +46,7 @@ class BlueprintSearch(Written):
     query: dict[str, Any] | None = None
     include: list[str] = []
     exclude: list[str] = []
-    limit: int = Field(default=200, ge=1, le=_MOST_ON_A_PAGE)
+    limit: StrictInt = Field(default=200, ge=1, le=_MOST_ON_A_PAGE)
     from_: str | None = Field(default=None, alias="from")
     """`next` of the page before."""
 
@@ -55,8 +56,8 @@ class DatasourceSearch(Written):
 
     datasource_prefix: str = Field(default="", alias="datasource_prefix")
     datasource_suffix: str = Field(default="", alias="datasource_suffix")
-    limit: int = Field(default=200, ge=1, le=_MOST_OF_A_DATASOURCE)
-    before: AwareDatetime | None = None
+    limit: StrictInt = Field(default=200, ge=1, le=_MOST_OF_A_DATASOURCE)
+    before: Moment | None = None
     from_: str | None = Field(default=None, alias="from")
 
 
@@ -76,8 +77,9 @@ async def search_entities(
     ] = "",
 ) -> StreamingResponse:
     """Every entity that the query finds, by blueprint and identifier, sent while they are read."""
-    asked = rules.parsed(query, dialect=rules.SEARCH) if query else None
+    asked = queries.parsed(query, dialect=rules.SEARCH)
     async with services.database.read() as session:
+        await queries.require_known(session, asked)
         asked = await readable.narrowed(services, session, caller, asked, at=now)
         found = await search.prepared(session, asked, at=now, caller=caller, complete=completing(services, now))
     return await _streamed(_pieces(services, found, reading, _matching_blueprints))
@@ -105,16 +107,14 @@ async def search_blueprint(
     blueprint: str, caller: Caller, services: Services, now: Now, reading: ReadingOptions, body: BlueprintSearch
 ) -> StreamingResponse:
     """The entities of the blueprint that the query finds, by identifier, a page at a time."""
-    try:
-        asked = rules.parsed(body.query, dialect=rules.BLUEPRINT_SEARCH) if body.query else None
-    except InvalidRequest as fault:
-        raise InvalidRequest(f"query.{fault}") from None
+    asked = queries.parsed(body.query, dialect=rules.BLUEPRINT_SEARCH, key="query")
     after = _place("from", body.from_, of=blueprint)
     reading = replace(
         reading, include=reading.include + tuple(body.include), exclude=reading.exclude + tuple(body.exclude)
     )
     async with services.database.read() as session:
         known = await blueprints.get(session, blueprint)
+        await queries.require_known(session, asked, key="query", blueprint=blueprint)
         asked = await readable.narrowed(services, session, caller, asked, at=now, blueprint=blueprint)
         found = await search.prepared(
             session, asked, at=now, caller=caller, complete=completing(services, now), blueprint=blueprint

@@ -1,19 +1,16 @@
 """Statistics: one number over what a query finds, the same over time, and what the properties of an entity were."""
 
-from typing import Any
-
 from fastapi import APIRouter
 from pydantic import JsonValue
 
-from api import readable
+from api import queries, readable
 from api.auth import AuthenticatedRoute, Caller
 from api.completing import completing
 from api.errors import responses
 from api.services import Now, Services
 from domain import rules
 from domain.documents import Document
-from domain.errors import InvalidRequest, NotFound
-from domain.rule_values import Query
+from domain.errors import NotFound
 from domain.series import Past, Series
 from domain.statistics import Aggregate, AggregateOverTime, PropertiesHistory
 from domain.tallies import Tally, Values
@@ -27,8 +24,9 @@ router = APIRouter(route_class=AuthenticatedRoute, tags=["search"])
 async def aggregate_entities(caller: Caller, services: Services, now: Now, body: Aggregate) -> Document:
     """A number made of all entities that the query finds, or how many of them have each value."""
     body.check()
-    query, complete = _query(body.query), completing(services, now)
+    query, complete = queries.parsed(body.query, dialect=rules.SEARCH, key="query"), completing(services, now)
     async with services.database.read() as session:
+        await queries.require_known(session, query, key="query")
         mine = await readable.narrowed(services, session, caller, query, at=now)
         asked = await search.prepared(session, mine, at=now, caller=caller, complete=complete)
     found = statistics.found(services.database, asked, complete=complete, names=body.names, scorecard=body.scorecard)
@@ -49,11 +47,12 @@ async def aggregate_entities_over_time(
     caller: Caller, services: Services, now: Now, body: AggregateOverTime
 ) -> Document:
     """What entities of the blueprint add up to in each interval of a period."""
-    query, complete = _query(body.query), completing(services, now)
+    query, complete = queries.parsed(body.query, dialect=rules.SEARCH, key="query"), completing(services, now)
     timeline = Timeline.of(body.time_range, body.time_interval, at=now)
     async with services.database.read() as session:
         definition = (await blueprints.get(session, body.blueprint)).definition
         body.check(definition)
+        await queries.require_known(session, query, key="query", blueprint=body.blueprint)
         narrowed = body.narrowed(query, timeline, definition)
         mine = await readable.narrowed(services, session, caller, narrowed, at=now, blueprint=body.blueprint)
         asked = await search.prepared(session, mine, at=now, caller=caller, complete=complete, blueprint=body.blueprint)
@@ -76,17 +75,3 @@ async def get_properties_history(caller: Caller, services: Services, now: Now, b
         async for step in statistics.steps(session, entity, since=timeline.period.start):
             past.undo(step.at, step.before)
     return {"ok": True, "result": timeline.document(past.data())}
-
-
-def _query(written: dict[str, Any]) -> Query:
-    """The query, everything if there are no rules.
-
-    Raises:
-        InvalidRequest: it is none; the message begins with the path of the fault.
-    """
-    if not written:
-        return Query("and", ())
-    try:
-        return rules.parsed(written, dialect=rules.SEARCH)
-    except InvalidRequest as fault:
-        raise InvalidRequest(f"query.{fault}") from None

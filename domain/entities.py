@@ -22,6 +22,7 @@ from domain.errors import (
 )
 from domain.identifiers import Identifier, new
 from domain.models import Kept
+from domain.shapes import refused
 from domain.times import Instant, iso, not_before
 
 RELATED_AT_MOST = 5_000
@@ -173,9 +174,10 @@ def parsed_request(document: JsonValue, shape: type[EntityRequest] = EntityReque
     """
     try:
         return shape.model_validate(document)
-    except ValidationError as error:
-        faults = (f"{'.'.join(map(str, one['loc'][:2])) or 'entity'}: {one['msg']}" for one in error.errors())
-        raise InvalidRequest(", ".join(dict.fromkeys(faults))) from None
+    except ValidationError as faults:
+        if not isinstance(document, dict):
+            raise InvalidRequest("an entity must be an object") from None
+        raise refused(faults, document) from None
 
 
 def created(kind: Kind, request: EntityRequest, *, generated: str | None = None, author: Author) -> Entity:

@@ -180,7 +180,9 @@ def said_of_team(before: Entity | None, after: Entity) -> dict[str, str | None]:
     else:
         name = str(after.identifier)
     where = "properties.port_name" if name == told else "identifier"
-    text = _valid(_TEAM_NAME, name, where, "is no name of a team: it has 1 to 100 characters and no slash")
+    text = _valid(
+        _TEAM_NAME, name, where, "is no name of a team: 1 to 100 characters without a slash, not . and not .."
+    )
     if identifier_of(text) != after.identifier:
         raise InvalidRequest(
             f"properties.port_name: {shortened(text)!r} is not what the identifier says; change that to rename the team"

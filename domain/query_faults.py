@@ -1,15 +1,19 @@
 """What a query names that is not there: a blueprint, a property, a relation that nobody has declared.
 
-A search finds nothing then. For a rule that decides about people a typo must not look like an answer.
+A rule that compares finds nothing then, and a search says so; one that follows relations is refused. For a query that
+decides about people no typo must look like an answer.
 """
 
 from collections.abc import Collection, Iterator, Mapping
 
 from domain.blueprints import Definition
 from domain.derived import derived
+from domain.errors import InvalidRequest
 from domain.meta_names import with_dollars
-from domain.query_parts import blueprints_of, leaves
-from domain.rule_values import Comparison, Context, PathMatch, Property, Query, Related, Rule
+from domain.query_parts import blueprints_of, is_about, leaves
+from domain.rule_readers import Path
+from domain.rule_values import Comparison, Context, PathMatch, Property, Query, Related, RelationEnd, Rule
+from domain.shapes import json_path, shortened
 
 _PEOPLE = {"user": "_user", "userTeams": "_team"}
 """The blueprint that a contextual value is a property of."""
@@ -43,19 +47,60 @@ def unknown(query: Query, known: Mapping[str, Definition], held: Collection[str]
     if nowhere := sorted(undeclared(query, known).difference(held)):
         where = f"blueprint {' or '.join(sorted(named))}" if named else "any blueprint"
         return f"there is no property {nowhere[0]} of {where}"
+    relations = _relations(known)
     for rule in leaves(query):
-        match rule:
-            case Related(blueprint=blueprint) | PathMatch(from_blueprint=str(blueprint)) if blueprint not in known:
-                return f"there is no blueprint {blueprint}"
-            case PathMatch(path=path):
-                relations = {name for definition in known.values() for name in definition.relations}
-                for hop in path:
-                    if hop.relation not in relations:
-                        return f"there is no relation {hop.relation} of any blueprint"
+        for _, problem in _nowhere(rule, known, relations):
+            return problem
         for context in _contexts(rule):
             if fault := _unknown_of_people(context, known):
                 return fault
     return None
+
+
+def nowhere(query: Query, known: Mapping[str, Definition], blueprint: str | None = None) -> InvalidRequest | None:
+    """What to answer if a rule follows relations, or from a blueprint, that are not there; it names the first by path.
+
+    `blueprint` is the one whose entities alone are searched.
+    """
+    relations = _relations(known)
+    for path, rule in _located(query):
+        for within, problem in _nowhere(rule, known, relations, blueprint):
+            return InvalidRequest(f"{json_path([*path, *within])}: {shortened(problem)}")
+    return None
+
+
+def follows(query: Query) -> bool:
+    """Whether a rule of the query follows relations."""
+    return any(isinstance(rule, Related | PathMatch) or is_about(RelationEnd, rule) for rule in leaves(query))
+
+
+def _located(query: Query, path: Path = ()) -> Iterator[tuple[Path, Rule]]:
+    for place, rule in enumerate(query.rules):
+        here = (*path, "rules", place)
+        if isinstance(rule, Query):
+            yield from _located(rule, here)
+        else:
+            yield here, rule
+
+
+def _nowhere(
+    rule: Rule, known: Mapping[str, Definition], relations: Collection[str], blueprint: str | None = None
+) -> Iterator[tuple[Path, str]]:
+    match rule:
+        case Related(blueprint=name) if name not in known:
+            yield ("blueprint",), f"there is no blueprint {name}"
+        case PathMatch(from_blueprint=str(name)) if name not in known:
+            yield ("property", "fromBlueprint"), f"there is no blueprint {name}"
+        case PathMatch(path=path):
+            for place, hop in enumerate(path):
+                if hop.relation not in relations:
+                    yield ("property", "path", place), f"there is no relation {hop.relation} of any blueprint"
+        case Comparison(subject=RelationEnd(relation=name)) if blueprint and name not in known[blueprint].relations:
+            yield ("relation",), f"{blueprint} has no relation {name}"
+
+
+def _relations(known: Mapping[str, Definition]) -> set[str]:
+    return {name for definition in known.values() for name in definition.relations}
 
 
 def _contexts(rule: Rule) -> Iterator[Context]:

@@ -125,22 +125,29 @@ def one_line(text: str, longest: int = _LONGEST) -> str:
 
 
 def refused(faults: Faults, document: JsonValue) -> InvalidRequest:
-    """The error that names every wrong field of the document by JSON path, and what is expected there."""
-    named = dict.fromkeys(_named(fault, document) for fault in faults.errors(include_url=False, include_input=False))
-    problems = list(named)
+    """The error that names every wrong field of the document by JSON path, and what is expected there.
+
+    Where values of several kinds may stand, it says which in one breath; of one kind, what is wrong within.
+    """
+    located = [(_located(fault, document), fault) for fault in faults.errors(include_url=False, include_input=False)]
+    around = {parts[:depth] for parts, _ in located for depth in range(len(parts))}
+    found: dict[tuple[str | int, ...], dict[str, None]] = {}
+    for parts, fault in located:
+        is_of_another_kind = parts in around and len(parts) < len(fault["loc"])
+        if not is_of_another_kind:
+            found.setdefault(parts, {})[shortened(_expected(fault))] = None
+    problems = [f"{json_path(parts) or 'the body'}: {_either(list(texts))}" for parts, texts in found.items()]
     if len(problems) > MAX_PROBLEMS:
         problems[MAX_PROBLEMS:] = [f"and {len(problems) - MAX_PROBLEMS} more"]
     return InvalidRequest("; ".join(problems))
 
 
-def _named(fault: ErrorDetails, document: JsonValue) -> str:
-    parts = _located(fault, document)
-    if fault["type"].startswith("union_tag"):
-        parts.append(str(fault["ctx"]["discriminator"]).strip("'"))
-    return f"{json_path(parts) or 'the body'}: {shortened(_expected(fault))}"
+def _either(texts: list[str]) -> str:
+    first, *others = texts
+    return " or ".join([first, *(text.removeprefix("must be ") for text in others)])
 
 
-def _located(fault: ErrorDetails, document: JsonValue) -> list[str | int]:
+def _located(fault: ErrorDetails, document: JsonValue) -> tuple[str | int, ...]:
     """The part of pydantic's location that is in the document: it also holds the tags of unions."""
     parts: list[str | int] = []
     here = document
@@ -153,7 +160,9 @@ def _located(fault: ErrorDetails, document: JsonValue) -> list[str | int]:
             case _ if fault["type"] != "missing" or part != fault["loc"][-1]:
                 continue
         parts.append(part)
-    return parts
+    if fault["type"].startswith("union_tag"):
+        parts.append(str(fault["ctx"]["discriminator"]).strip("'"))
+    return tuple(parts)
 
 
 _EXPECTED = {

@@ -162,10 +162,10 @@ class AggregateOverTime(Written):
         """The property that is the time."""
         return full(self.measure_time_by, definition)
 
-    def narrowed(self, query: Query, timeline: Timeline, definition: Definition) -> Query:
+    def narrowed(self, query: Query | None, timeline: Timeline, definition: Definition) -> Query:
         """The query, for entities of the period only."""
-        measured = Property(self.timed(definition))
-        return Query("and", (Comparison(measured, Operator.BETWEEN, timeline.period), query))
+        within = Comparison(Property(self.timed(definition)), Operator.BETWEEN, timeline.period)
+        return Query("and", (within, query) if query else (within,))
 
 
 class PropertiesHistory(Written):

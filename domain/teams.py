@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from domain.documents import Document
 from domain.models import Kept, Written
@@ -67,8 +67,16 @@ def _email(value: object) -> object:
     return value["email"] if isinstance(value, dict) and "email" in value else value
 
 
-TeamName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\s/]([^/]*[^\s/])?$")]
-"""It is part of a path, so it has no slash, and no white space around it."""
+def _no_place(value: str) -> str:
+    if value in (".", ".."):
+        raise ValueError("must not be . or ..: programs that call us take them for places in a path")
+    return value
+
+
+TeamName = Annotated[
+    str, Field(min_length=1, max_length=100, pattern=r"^[^\s/]([^/]*[^\s/])?$"), AfterValidator(_no_place)
+]
+"""It is part of a path, so it has no slash, no white space around it, and is neither `.` nor `..`."""
 
 Member = Annotated[str, BeforeValidator(_email)]
 """An email address, by itself or as a team shows its users."""

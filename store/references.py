@@ -1,5 +1,6 @@
 """Search queries in place of identifiers: what a write calls `the service whose repository is x` gets its name here."""
 
+import json
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
@@ -12,6 +13,7 @@ from domain.errors import InvalidRequest, NotFound
 from domain.people_entities import name_of
 from domain.query_parts import leaves
 from domain.rules import SEARCH, parsed
+from domain.shapes import shortened
 from domain.users import Caller
 from store.derived import Completing
 from store.search import prepared
@@ -79,7 +81,8 @@ async def resolved(
 async def _one(names: _Names, where: str, query: Document, blueprint: str) -> str:
     found = await names(where, query, blueprint, _COUNTED)
     if not found:
-        raise NotFound(f"Entity of {blueprint}, which {where} searches for,", str(query.get("rules"))[:200])
+        rules = json.dumps(query.get("rules"), ensure_ascii=False)
+        raise NotFound(f"Entity of {blueprint}, which {where} searches for,", shortened(rules))
     if len(found) > 1:
         number = f"at least {_COUNTED}" if len(found) == _COUNTED else str(len(found))
         raise InvalidRequest(f"{where}: the query must find exactly one entity of {blueprint}, and finds {number}")

@@ -342,6 +342,8 @@ async def test_teams_of_the_wrong_shape_are_refused(product: Product) -> None:
         {"name": ""},
         {"name": "n" * 101},
         {"name": "a/b"},
+        {"name": "."},
+        {"name": ".."},
         {"name": None},
         {"name": "x", "users": "a@example.com"},
         {"name": "x", "users": [1]},

@@ -169,7 +169,12 @@ async def test_what_is_no_search_is_refused(catalog: Product) -> None:
     refused(await post(OF_SERVICE, json={"page": 1}), 422, "invalid_request", "page")
     refused(await post("/v1/blueprints/none/entities/search", json={}), 404, "not_found", "none")
     refused(await post(BY_DATASOURCE, json={"limit": 5001}), 422, "invalid_request", "limit")
-    refused(await post(BY_DATASOURCE, json={"before": "2020-01-01T00:00:00"}), 422, "invalid_request", "before")
+    for wrong in ("2020-01-01T00:00:00", 5, "5", "1577836800.5", "yesterday"):
+        refused(await post(BY_DATASOURCE, json={"before": wrong}), 422, "invalid_request", "before")
+    limits: list[Any] = ["2", True, 2.5]
+    for limit in limits:
+        for path in (OF_SERVICE, BY_DATASOURCE):
+            refused(await post(path, json={"limit": limit}), 422, "invalid_request", "limit")
     for cursor in (
         "x",
         "W10=",
@@ -181,6 +186,28 @@ async def test_what_is_no_search_is_refused(catalog: Product) -> None:
         "WyJzZXJ2aWNlIiwiXHUwMDAwIl0=",
     ):
         refused(await post(OF_SERVICE, json={"from": cursor}), 422, "invalid_request", "from: ")
+
+
+async def test_rules_follow_relations_and_blueprints_there_are(catalog: Product) -> None:
+    async def refusal(path: str, key: str, *rules: Json, where: str, **more: Any) -> None:
+        body = {key: group(*rules), **more} if key else group(*rules)
+        refused(await catalog.api.post(path, json=body), 422, "invalid_request", where)
+
+    kin = {"operator": "relatedTo", "blueprint": "servcie", "value": "s1"}
+    chain = {"operator": "matchAny", "value": "s1", "property": {"path": ["uses", {"relation": "use", "maxHops": 2}]}}
+    start = {"operator": "matchAny", "value": "s1", "property": {"path": ["uses"], "fromBlueprint": "servcie"}}
+    count = {"func": "count"}
+    for path, key, more in ((SEARCH, "", {}), (OF_SERVICE, "query", {}), ("/v1/entities/aggregate", "query", count)):
+        at = f"{key}.rules" if key else "rules"
+        await refusal(path, key, kin, where=f"{at}[0].blueprint: there is no blueprint servcie", **more)
+        await refusal(
+            path, key, rule("cost", "=", 1), group(kin), where=f"{at}[1].rules[0].blueprint: there is no", **more
+        )
+        await refusal(path, key, chain, where=f"{at}[0].property.path[1]: there is no relation use of any", **more)
+        await refusal(path, key, start, where=f"{at}[0].property.fromBlueprint: there is no blueprint", **more)
+    end = {"relation": "use", "operator": "=", "value": "s1"}
+    await refusal(OF_SERVICE, "query", end, where="query.rules[0].relation: service has no relation use")
+    assert await names(catalog, rule("$blueprint", "=", "servcie")) == [], "who compares finds nothing"
 
 
 async def test_a_long_answer_is_sent_whole(catalog: Product) -> None:

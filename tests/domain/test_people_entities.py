@@ -189,6 +189,7 @@ def test_another_identifier_renames_the_team() -> None:
     [
         ("a/b", {}, "identifier"),
         ("n" * 101, {}, "identifier"),
+        (identifier_of(".."), {"port_name": ".."}, "properties.port_name"),
         ("sre", {"port_name": "ops"}, "properties.port_name"),
         ("sre", {"port_name": 1}, "properties.port_name"),
         ("sre", {"description": "d" * 1001}, "properties.description"),

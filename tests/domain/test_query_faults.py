@@ -6,8 +6,8 @@ import pytest
 
 from domain.blueprints import Definition
 from domain.documents import Document
-from domain.query_faults import undeclared, unknown
-from domain.rules import SEARCH, parsed
+from domain.query_faults import nowhere, undeclared, unknown
+from domain.rules import BLUEPRINT_SEARCH, SEARCH, parsed
 
 SERVICE: Document = {
     "identifier": "service",
@@ -71,3 +71,23 @@ def test_what_entities_have_all_the_same_can_be_found() -> None:
     assert undeclared(query, KNOWN) == {"teir", "owner"}
     assert unknown(query, KNOWN, {"owner"}) == "there is no property teir of blueprint service"
     assert unknown(query, KNOWN, {"owner", "teir"}) is None
+
+
+@pytest.mark.parametrize(
+    ("rules", "fault"),
+    [
+        ([rule("nothing"), rule("$blueprint", value="nothing")], None),
+        ([{"operator": "relatedTo", "blueprint": "crew", "value": "sre"}, rule(PATH, "matchAny", ["sre"])], None),
+        (
+            [rule("tier"), {"operator": "relatedTo", "blueprint": "crow", "value": "sre"}],
+            "rules[1].blueprint: there",
+        ),
+        ([rule({**PATH, "fromBlueprint": "crow"}, "matchAny", ["x"])], "rules[0].property.fromBlueprint: there is"),
+        ([rule({"path": ["team", "taem"]}, "matchAny", ["x"])], "rules[0].property.path[1]: there is no relation taem"),
+        ([{"relation": "team", "operator": "=", "value": "sre"}], None),
+        ([{"relation": "crew", "operator": "=", "value": "sre"}], "rules[0].relation: service has no relation crew"),
+    ],
+)
+def test_rules_that_follow_what_is_not_there_are_named_by_path(rules: list[Any], fault: str | None) -> None:
+    found = nowhere(parsed({"combinator": "or", "rules": rules}, dialect=BLUEPRINT_SEARCH), KNOWN, "service")
+    assert found is None if fault is None else str(found).startswith(fault)
