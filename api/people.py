@@ -17,7 +17,7 @@ from api.services import ApiServices, Services, words
 from domain import teams as team_values
 from domain import users as user_values
 from domain.documents import Document
-from domain.errors import Forbidden, IdentifierTaken, InvalidRequest, NotFound
+from domain.errors import Forbidden, HasDependents, IdentifierTaken, InvalidRequest, NotFound
 from domain.identifiers import new
 from domain.runs import Source
 from domain.teams import Team, TeamPatch, TeamRequest
@@ -93,7 +93,7 @@ async def patch_user(user_email: str, patch: UserPatch, caller: AdminCaller, ser
     return {"ok": True, "user": user.shown(services.organization.id)}
 
 
-@router.delete("/v1/users/{user_email}", responses=responses(Forbidden, NotFound))
+@router.delete("/v1/users/{user_email}", responses=responses(Forbidden, NotFound, HasDependents))
 async def delete_user(user_email: str, caller: AdminCaller, services: Services) -> Document:
     """Delete a person. Their access tokens end with this; what they did stays on record."""
 
@@ -174,7 +174,7 @@ async def patch_team(name: str, patch: TeamPatch, caller: AdminCaller, services:
     return await _revised(name, patch.said(), patch.members(), caller, services)
 
 
-@router.delete("/v1/teams/{name}", responses=responses(Forbidden, NotFound))
+@router.delete("/v1/teams/{name}", responses=responses(Forbidden, NotFound, HasDependents))
 async def delete_team(name: str, caller: AdminCaller, services: Services) -> Document:
     """Delete the team, and take it from its users."""
 

@@ -301,9 +301,13 @@ def _faults(definition: Definition, before: Definition | None) -> Iterator[str]:
     for index, key in enumerate(definition.required):
         if key not in definition.properties:
             yield f"schema.required[{index}]: names {shortened(key, 80)!r}, which is no property"
+    if not isinstance((definition.model_extra or {}).get("includeInGlobalSearch"), bool | None):
+        yield "includeInGlobalSearch: must be true or false"
     for key, relation in definition.relations.items():
         if relation.required and relation.many:
             yield f"{json_path(['relations', key])}.required: cannot be true where many is true"
+        if not isinstance((relation.model_extra or {}).get("type"), str | None):
+            yield f"{json_path(['relations', key])}.type: must be a string"
     calculated = before.calculation_properties if before else {}
     for key, calculation in definition.calculation_properties.items():
         if calculation != calculated.get(key):

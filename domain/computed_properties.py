@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 from domain import rules
 from domain.documents import Document
 from domain.errors import InvalidRequest
-from domain.property_schemas import Colour, Key, Open, Title, Type, format_fault, sized
+from domain.property_schemas import TYPES, Colour, Key, Open, Title, Type, format_fault, sized
 from domain.rule_readers import WHOLE, property_name
 from domain.shapes import shortened
 
@@ -53,6 +53,13 @@ class Calculation(Open):
     def faults(self, at: str) -> Iterator[str]:
         """Why its parts do not go together, each as `<path>: <problem>`."""
         yield from format_fault(self.type, self.format, at)
+        kind, format = ((self.items or {}).get(key) for key in ("type", "format"))
+        if kind is not None and kind not in TYPES:
+            yield f"{at}.items.type: must be one of {', '.join(TYPES)}"
+        elif not isinstance(format, str | None):
+            yield f"{at}.items.format: must be a string"
+        else:
+            yield from format_fault(kind, format, f"{at}.items")
 
 
 class CalculationSpec(Open):

@@ -184,11 +184,11 @@ def created(kind: Kind, request: EntityRequest, *, generated: str | None = None,
     """A new entity; if the request does not name it, it is called `generated`, or as nothing else is.
 
     Raises:
-        InvalidRequest, NotFound, RelationManyViolation, RequiredRelation, BlueprintSchemaMismatch: see `_checked`.
+        InvalidRequest, NotFound, RelationManyViolation, RequiredRelation, BlueprintSchemaMismatch: see `checked`.
         TeamInheritanceEnabled: it names teams, and those of another entity own it.
     """
     identifier = request.named or EntityId(generated or new("e"))
-    return _checked(
+    return checked(
         kind,
         _of_checked_parts(
             identifier=identifier,
@@ -211,7 +211,7 @@ def changed(kind: Kind, before: Entity, request: EntityRequest, *, how: Writing,
     """The entity as the request makes it; the very same when that says nothing new.
 
     Raises:
-        InvalidRequest, NotFound, RelationManyViolation, RequiredRelation, BlueprintSchemaMismatch: see `_checked`.
+        InvalidRequest, NotFound, RelationManyViolation, RequiredRelation, BlueprintSchemaMismatch: see `checked`.
         TeamInheritanceEnabled: it names teams, and those of another entity own it.
     """
     keeps = how is Writing.MERGE
@@ -234,7 +234,7 @@ def changed(kind: Kind, before: Entity, request: EntityRequest, *, how: Writing,
     )
     if identifier != before.identifier:  # it may relate to itself
         after = without(after, _own_relations(kind), before.identifier, identifier)
-    return before if after.says_the_same(before) else _checked(kind, after)
+    return before if after.says_the_same(before) else checked(kind, after)
 
 
 def bare(blueprint: str, identifier: str, *, author: Author) -> Entity:
@@ -290,7 +290,7 @@ def _of_checked_parts(**parts: Any) -> Entity:
     return entity
 
 
-def _checked(kind: Kind, entity: Entity) -> Entity:
+def checked(kind: Kind, entity: Entity) -> Entity:
     """The entity, if it is one of its blueprint.
 
     Raises:

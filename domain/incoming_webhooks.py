@@ -19,6 +19,8 @@ from domain.documents import Document
 from domain.errors import InvalidRequest, Unauthenticated
 from domain.identifiers import Identifier
 from domain.property_schemas import Keyed, sized
+from domain.rule_readers import Path, array, closed, fault, json_object, text
+from domain.rules import MAX_NESTING
 from domain.shapes import MAX_PROBLEMS, Closed, Either, Verbatim, json_path, refuse_deep
 from domain.times import iso
 
@@ -29,6 +31,7 @@ MAX_PROGRAMS = 1_000
 """How many jq programs the mappings of one webhook may have: all of them can be asked for each event."""
 
 _INDISPENSABLE = ("title",)
+_OF_RELATIONS = ("blueprint", "direction", "required")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}")
 
 
@@ -287,3 +290,40 @@ def _faults(definition: Definition) -> Iterator[str]:
             yield f"{path}: must be a jq program"
     if len(named) > MAX_PROGRAMS:
         yield f"mappings: must not have more than {MAX_PROGRAMS} jq programs"
+    for place, query in _queries(definition):
+        try:
+            _require_query(query, place)
+        except InvalidRequest as refusal:
+            yield str(refusal)
+
+
+def _queries(definition: Definition) -> Iterator[tuple[Path, JsonValue]]:
+    for index, mapping in enumerate(definition.mappings):
+        at, entity = ("mappings", index, "entity"), mapping.entity
+        for key, value in (("identifier", entity.identifier), ("team", entity.team)):
+            if isinstance(value, dict):
+                yield (*at, key), value
+        yield from (
+            ((*at, "relations", name), value) for name, value in entity.relations.items() if isinstance(value, dict)
+        )
+
+
+def _require_query(group: JsonValue, path: Path, depth: int = 0) -> None:
+    """Nothing, if the group has the shape of one. What its programs make of an event is held to the rest then."""
+    known = json_object(group, path)
+    if depth > MAX_NESTING:
+        raise fault(path, f"groups nest deeper than {MAX_NESTING} levels")
+    closed(known, path, "combinator", "rules")
+    text(known["combinator"], (*path, "combinator"))
+    for place, rule in enumerate(array(known["rules"], (*path, "rules"))):
+        here = (*path, "rules", place)
+        written = json_object(rule, here)
+        if "rules" in written or "combinator" in written:
+            _require_query(written, here, depth + 1)
+            continue
+        closed(written, here, "operator", optional=("property", "propertySchema", "value", *_OF_RELATIONS))
+        for key in ("operator", "blueprint", "direction"):
+            if key in written:
+                text(written[key], (*here, key))
+        if not isinstance(written.get("property", ""), str | dict):
+            raise fault((*here, "property"), "must be a jq program, or an object")

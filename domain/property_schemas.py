@@ -52,6 +52,7 @@ Colour = Literal[
 ]
 
 FORMATS: tuple[str, ...] = get_args(Format)
+TYPES: tuple[str, ...] = get_args(Type)
 _HELD_TO = {"user": "email", "timer": "date-time"}
 _FREE_TEXT = ("blueprints", "markdown", "proto", "team", "yaml")
 _PLAIN = ("string", "number", "boolean")
@@ -160,6 +161,8 @@ class Property(_Values):
         yield from _faults(self, self.type, at)
         yield from _faults_of_spec(self, at)
         yield from _faults_of_interlock(self, at)
+        if not isinstance((self.model_extra or {}).get("dateFormat"), str | None):
+            yield f"{at}.dateFormat: must be a string"
         if problem := definition_problem(self.document, at):
             path, _, said = problem.partition(" is ")
             yield f"{path}: is {said}"

@@ -15,7 +15,7 @@ from domain.computed_properties import CalculationSpec
 from domain.derived import derived
 from domain.errors import InvalidRequest
 from domain.models import Written
-from domain.rule_readers import META
+from domain.rule_readers import META, property_name, text
 from domain.rule_values import Comparison, Operator, Property, Query
 from domain.shapes import shortened
 from domain.timelines import Interval, Timeline, TimeRange
@@ -43,6 +43,12 @@ class Aggregate(Written):
         Raises:
             InvalidRequest: they do not; the message names the key.
         """
+        for key, name in (("property", self.property_), ("measureTimeBy", self.measure_time_by)):
+            if name is not None:
+                property_name(name, (key,))
+        for key, name in (("relation", self.relation), ("scorecard", self.scorecard), ("rule", self.rule)):
+            if name is not None:
+                text(name, (key,))
         of = [key for key, name in self._named if name is not None]
         if self.rule is not None and self.scorecard is None:
             raise InvalidRequest("scorecard: is required where rule is there")
@@ -187,8 +193,7 @@ class PropertiesHistory(Written):
             key = f"propertyNames[{index}]"
             if bare(name) in derived(definition):
                 raise InvalidRequest(f"{key}: {shortened(name, 80)!r} is made when somebody reads it, and not kept")
-            if name.startswith("$") and name not in META:
-                raise InvalidRequest(f"{key}: {shortened(name, 80)!r} is nothing that entities have")
+            property_name(name, ("propertyNames", index))
 
 
 def bare(name: str) -> str:

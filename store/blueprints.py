@@ -121,9 +121,12 @@ async def require_references(session: AsyncSession, definition: Definition, befo
     """
     known: dict[str, Definition] = {definition.identifier: definition}
 
-    async def target(identifier: str) -> Definition:
+    async def target(identifier: str, at: str) -> Definition:
         if identifier not in known:
-            known[identifier] = (await get(session, identifier, to_use=True)).definition
+            try:
+                known[identifier] = (await get(session, identifier, to_use=True)).definition
+            except NotFound:
+                raise NotFound(f"{at}: Blueprint", identifier) from None
         return known[identifier]
 
     async def end(at: str, names: Sequence[str], start: Definition = definition) -> BlueprintId:
@@ -131,20 +134,21 @@ async def require_references(session: AsyncSession, definition: Definition, befo
         for name in names:
             if name not in here.relations:
                 raise InvalidRequest(f"{at}: {here.identifier} has no relation {shortened(name, 80)!r}")
-            here = await target(here.relations[name].target)
+            here = await target(here.relations[name].target, at)
         return here.identifier
 
-    for relation in definition.relations.values():
-        await target(relation.target)
+    for name, relation in definition.relations.items():
+        await target(relation.target, f"{json_path(['relations', name])}.target")
     stood = before.paths if before else {}
     for at, names in definition.paths.items():
         if stood.get(at) != names:
             await end(at, names)
     for key, aggregation in definition.aggregation_properties.items():
         if before is None or before.aggregation_properties.get(key) != aggregation:
-            await target(aggregation.target)
-            for way in aggregation.ways(json_path(["aggregationProperties", key]), definition.identifier):
-                reached = await end(way.at, way.names, await target(way.start))
+            here = json_path(["aggregationProperties", key])
+            await target(aggregation.target, f"{here}.target")
+            for way in aggregation.ways(here, definition.identifier):
+                reached = await end(way.at, way.names, known[way.start])
                 if reached != way.end:
                     raise InvalidRequest(f"{way.at}: leads from {way.start} to {reached}, and not to {way.end}")
 

@@ -7,9 +7,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.blueprints import Blueprint
 from domain.entities import Entity, EntityRequest, Kind, Writing, changed
-from domain.errors import HasDependents, IdentifierTaken, InterlockError, NotFound, Unavailable
+from domain.errors import IdentifierTaken, InterlockError, NotFound, Unavailable
 from domain.people_entities import MEMBERSHIP
-from store import blueprint_permissions, blueprints, entities, people_entities, people_lock, scorecards
+from store import blueprint_permissions, blueprints, entities, people_entities, people_lock, relations, scorecards
 from store.derived import Completing
 from store.entities import Stored, Writer
 from store.entity_batches import Batch, Put, PutOptions, resolved
@@ -162,7 +162,7 @@ async def remove_all(
             continue
         met.add(stored.id)
         waiting.append((stored, True))
-        this, of = stored.entity.identifier, stored.entity.blueprint
+        of = stored.entity.blueprint
         kinds[of] = kinds.get(of) or await blueprints.get(session, of)
         await blueprint_permissions.require(session, kinds[of].definition, writer, stored.entity, None)
         for referrer, relation in await entities.referrers(session, stored.entity):
@@ -171,8 +171,8 @@ async def remove_all(
                 continue
             if delete_dependents or (kind == blueprint and name in names):
                 waiting.append((referrer, False))
-            elif (await blueprints.get(session, kind)).definition.relations[relation].required:
-                raise HasDependents(f"{kind} {name!r} must relate to {of} {this!r} (relations.{relation})")
+            else:
+                await relations.require_free(session, stored.entity, referrer.entity, relation)
     for stored in doomed:
         there = await entities.find(session, stored.entity.blueprint, stored.entity.identifier)
         if there:

@@ -7,8 +7,20 @@ from typing import NamedTuple
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.blueprints import Blueprint
-from domain.entities import Entity, EntityRequest, Kind, Target, Writing, bare, changed, created, named_targets, targets
-from domain.errors import IdentifierTaken, InterlockError, NotFound
+from domain.entities import (
+    Entity,
+    EntityRequest,
+    Kind,
+    Target,
+    Writing,
+    bare,
+    changed,
+    checked,
+    created,
+    named_targets,
+    targets,
+)
+from domain.errors import IdentifierTaken, InterlockError, InvalidRequest, NotFound
 from domain.people_entities import MIRRORED
 from domain.users import Caller
 from store import blueprint_permissions, blueprints, entities, people_entities, people_lock, references, scorecards
@@ -93,6 +105,8 @@ class Batch:
         if before:
             how = Writing.MERGE if self._options.merge else Writing.REPLACE
             entity = changed(self._kind, before.entity, request, how=how, author=author)
+            if self._options.validation_only:  # what nothing changes may not fit any more
+                checked(self._kind, entity)
         else:
             entity = created(self._kind, request, generated=generated, author=author)
         was = before.entity if before else None
@@ -183,12 +197,16 @@ class Batch:
         """
         kinds = {target.blueprint: await blueprints.get(self._session, target.blueprint) for target in absent}
         added = [bare(target.blueprint, target.identifier, author=self._writer.author) for target in absent]
-        for other in added:
+        for target, other in zip(absent, added, strict=True):
             definition = kinds[other.blueprint].definition
             await blueprint_permissions.require(self._session, definition, self._writer, None, other)
             if self._writer.webhook and other.blueprint in MIRRORED:
                 raise NotFound(f"Entity of {other.blueprint}", other.identifier)
-            await people_entities.require(self._session, None, other, writer=self._writer)
+            try:
+                await people_entities.require(self._session, None, other, writer=self._writer)
+            except InvalidRequest as refusal:
+                why = str(refusal).removeprefix("identifier: ")
+                raise InvalidRequest(f"relations.{target.relation}: {why}") from None
         return [(kinds[other.blueprint], other) for other in added]
 
     async def _keep(self, blueprint: Blueprint, before: Stored | None, entity: Entity) -> None:

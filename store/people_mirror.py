@@ -12,11 +12,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from domain.causes import NO_RUN, Cause
 from domain.entities import Author, Entity, Kind
 from domain.errors import IdentifierTaken, NotFound
-from domain.people_entities import TEAM, USER, email_of, identifier_of, name_of, of_team, of_user
+from domain.people_entities import MEMBERSHIP, TEAM, USER, email_of, identifier_of, name_of, of_team, of_user
 from domain.teams import Team
 from domain.times import not_before
 from domain.users import User
-from store import blueprints, entities, scorecards
+from store import blueprints, entities, relations, scorecards
 from store.entities import Writer
 from store.tables import TeamRow
 
@@ -50,7 +50,11 @@ async def put_user(session: AsyncSession, user: User, *, writer: Writer) -> None
 
 
 async def remove_user(session: AsyncSession, user: User, *, writer: Writer) -> None:
-    """Delete the entity of the person, if there is one."""
+    """Delete the entity of the person, if there is one.
+
+    Raises:
+        HasDependents: another entity must relate to it.
+    """
     await _remove(session, USER, user.email, writer)
 
 
@@ -81,7 +85,11 @@ async def put_team(session: AsyncSession, before: Team | None, team: Team, *, wr
 
 
 async def remove_team(session: AsyncSession, team: Team, *, writer: Writer) -> None:
-    """Delete the entity of the team, if there is one."""
+    """Delete the entity of the team, if there is one.
+
+    Raises:
+        HasDependents: another entity must relate to it, besides those of people.
+    """
     await _remove(session, TEAM, team.name, writer)
 
 
@@ -116,5 +124,8 @@ async def _remove(session: AsyncSession, blueprint: str, name: str, writer: Writ
     if await kind_of(session, blueprint) is None:
         return
     if stored := await entities.find(session, blueprint, identifier_of(name), to_change=True):
+        for referrer, relation in await entities.referrers(session, stored.entity):
+            if (referrer.entity.blueprint, relation) != MEMBERSHIP:
+                await relations.require_free(session, stored.entity, referrer.entity, relation)
         await entities.remove(session, stored, writer=writer)
         await scorecards.forget(session, stored, writer=writer)

@@ -11,10 +11,12 @@ from domain.documents import Document
 from domain.entities import RELATED_AT_MOST, EntityRequest, Kind
 from domain.errors import InvalidRequest, NotFound
 from domain.people_entities import name_of
+from domain.query_faults import follows, nowhere
 from domain.query_parts import leaves
 from domain.rules import SEARCH, parsed
 from domain.shapes import shortened
 from domain.users import Caller
+from store.definitions import current
 from store.derived import Completing
 from store.search import prepared
 
@@ -50,6 +52,8 @@ async def resolved(
             asked = parsed(query, dialect=SEARCH)
             if len(list(leaves(asked))) > _RULES:
                 raise InvalidRequest(f"a query in place of an identifier has at most {_RULES} rules")
+            if follows(asked) and (absent := nowhere(asked, (await current(session)).all, blueprint)):
+                raise absent
             search = await prepared(session, asked, at=at, caller=caller, complete=complete, blueprint=blueprint)
         except InvalidRequest as fault:
             raise InvalidRequest(f"{where}: {fault}") from None

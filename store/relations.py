@@ -11,7 +11,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from domain import entities
 from domain.candidates import Entity, Reference
 from domain.derived import Definitions
+from domain.errors import HasDependents
 from domain.users import Caller
+from store import blueprints
 from store.catalog_tables import EntityRelationRow, EntityRow
 from store.columns import table
 from store.definitions import current
@@ -31,6 +33,19 @@ _SOURCES = (
 )
 _Step = tuple[str, Reference]
 _Made = TypeVar("_Made")
+
+
+async def require_free(
+    session: AsyncSession, entity: entities.Entity, referrer: entities.Entity, relation: str
+) -> None:
+    """Nothing, if the entity may go although the other one relates to it.
+
+    Raises:
+        HasDependents: that one must relate to something.
+    """
+    if (await blueprints.get(session, referrer.blueprint)).definition.relations[relation].required:
+        who, whom = (f"{one.blueprint} {str(one.identifier)!r}" for one in (referrer, entity))
+        raise HasDependents(f"{who} must relate to {whom} (relations.{relation})")
 
 
 async def titles(

@@ -101,7 +101,11 @@ async def remove(
     mirrored: bool = True,
     cause: Cause = NO_RUN,
 ) -> None:
-    """Delete the person. Their tokens are refused from now on."""
+    """Delete the person. Their tokens are refused from now on.
+
+    Raises:
+        HasDependents: an entity must relate to theirs.
+    """
     await session.exec(delete(UserRow).where(col(UserRow.id) == user.id))
     await _record(session, user, None, at=at, by=by, origin=origin, cause=cause)
     if mirrored:

@@ -152,6 +152,15 @@ async def test_a_write_that_changes_nothing_is_none(catalog: Product) -> None:
     assert len(await audited(catalog)) == 1
 
 
+async def test_validation_only_checks_what_nothing_changes(catalog: Product) -> None:
+    await created(catalog, CART)
+    stricter = {"schema": {"properties": {"tier": {"type": "number", "maximum": 0}}}}
+    assert (await catalog.api.patch("/v1/blueprints/service", json=stricter)).status_code == 200
+    asked = {"upsert": True, "validation_only": True}
+    refused(await catalog.api.post(AT, params=asked, json=CART), 422, "blueprint_schema_mismatch", "/properties/tier")
+    assert (await catalog.api.post(AT, params={"upsert": True}, json=CART)).status_code == 200, "it says nothing new"
+
+
 async def test_validation_only_writes_nothing(catalog: Product) -> None:
     answer = await catalog.api.post(AT, params={"validation_only": True}, json=CART)
     assert (answer.status_code, answer.json()) == (200, {"ok": True})

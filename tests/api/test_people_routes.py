@@ -318,6 +318,29 @@ async def test_a_deleted_team_is_taken_from_its_members(product: Product) -> Non
     assert await members(product, "sre") == []
 
 
+async def test_whom_an_entity_must_relate_to_stays(product: Product) -> None:
+    await invite(product, "ada@example.com")
+    await team(product, "sre")
+    relations = {
+        "owner": {"target": "_user", "required": True},
+        "squad": {"target": "_team", "required": True},
+        "friend": {"target": "_user"},
+    }
+    blueprint = {"identifier": "box", "schema": {"properties": {}}, "relations": relations}
+    assert (await product.api.post("/v1/blueprints", json=blueprint)).status_code == 201
+    related = dict.fromkeys(("owner", "friend"), "ada@example.com")
+    box = {"identifier": "b", "relations": {**related, "squad": "sre"}}
+    granted(await product.api.post("/v1/blueprints/box/entities", json=box), "entity", status=201)
+    for path, relation in ((f"{USERS}/ada@example.com", "owner"), (f"{TEAMS}/sre", "squad")):
+        refused(await product.api.delete(path), 403, "has_dependents", "box 'b'", f"relations.{relation}")
+        assert (await product.api.get(path)).status_code == 200
+    assert granted(await product.api.get("/v1/blueprints/box/entities/b"), "entity")["relations"] == box["relations"]
+
+    assert (await product.api.delete("/v1/blueprints/box/entities/b")).status_code == 200
+    for path in (f"{USERS}/ada@example.com", f"{TEAMS}/sre"):
+        assert (await product.api.delete(path)).status_code == 200
+
+
 async def test_who_bears_the_name_is_in_a_team_that_is_made_later(product: Product) -> None:
     await product.person("early@example.com", teams=("sre",))
     granted(await product.api.post(TEAMS, json={"name": "sre"}), "team")

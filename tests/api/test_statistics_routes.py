@@ -207,6 +207,17 @@ FAULTS: list[tuple[str, Json, str]] = [
         {"blueprintIdentifier": "service", "entityIdentifier": "s0", "propertyNames": []},
         "propertyNames: ",
     ),
+    *(
+        (
+            HISTORY,
+            {"blueprintIdentifier": "service", "entityIdentifier": "s0", "propertyNames": ["cost", name]},
+            "propertyNames[1]: must be",
+        )
+        for name in ("", "$nope")
+    ),
+    *((AGGREGATE, {"func": "sum", "query": {}, "property": name}, "property: must be") for name in ("", "$nope")),
+    (AGGREGATE, {"func": "countValues", "query": {}, "relation": ""}, "relation: must be text"),
+    (AGGREGATE, {"func": "average", "query": {}, "averageOf": "day", "measureTimeBy": "$x"}, "measureTimeBy: must be"),
 ]
 
 

@@ -141,3 +141,14 @@ async def test_an_entity_that_can_be_nobody_is_refused(
             await product.api.post(f"{BLUEPRINTS}/{blueprint}/entities", params=params, json=entity), status, None, word
         )
     assert await entities(product, blueprint) == before
+
+
+async def test_nobody_is_made_of_what_is_no_address_and_the_relation_is_named(product: Product) -> None:
+    relations = {"owner": {"target": "_user"}, "squad": {"target": "_team"}}
+    box = {"identifier": "box", "schema": {"properties": {}}, "relations": relations}
+    granted(await product.api.post(BLUEPRINTS, json=box), "blueprint", status=201)
+    path = f"{BLUEPRINTS}/box/entities?create_missing_related_entities=true"
+    for relation, name, said in (("owner", "bad", "'bad' is no email address"), ("squad", "a/b", "'a/b' is no name")):
+        entity = {"identifier": "b", "relations": {relation: name}}
+        refused(await product.api.post(path, json=entity), 422, "invalid_request", f"relations.{relation}: {said}")
+    assert await entities(product, "box") == {}

@@ -325,6 +325,20 @@ def test_a_key_is_used_once(first: str, also: Any, second: str, made: Any) -> No
             (blueprint(mirrorProperties={"m": {"path": path}}), "mirrorProperties.m.path: must be relations and then")
             for path in ("tier", "", "a..b", "a.", ".a", "$title", "a.$b.c", "a b.c", "a.b\n")
         ),
+        (blueprint(relations={"r": {"target": "b", "type": {"a": 1}}}), "relations.r.type: must be a string"),
+        (blueprint(includeInGlobalSearch="yes"), "includeInGlobalSearch: must be true or false"),
+        (prop(type="string", dateFormat=[1]), "schema.properties.x.dateFormat: must be a string"),
+        *(
+            (
+                blueprint(calculationProperties={"c": {"calculation": "[]", "type": "array", "items": items}}),
+                f"calculationProperties.c.items.{said}",
+            )
+            for items, said in (
+                ({"type": 5}, "type: must be one of string, number"),
+                ({"format": 5}, "format: must be a string"),
+                ({"type": "string", "format": "date"}, "format: must be one of"),
+            )
+        ),
         (
             blueprint(calculationProperties={"c": {}}),
             "calculationProperties.c.calculation: is required; calculationProperties.c.type: is required",

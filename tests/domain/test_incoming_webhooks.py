@@ -36,7 +36,10 @@ def test_a_definition_is_kept_as_it_came() -> None:
         "mappings": [
             {
                 "entity": {
-                    "identifier": {"combinator": "'and'", "rules": [{"property": "'$title'", "value": ".body.t"}]},
+                    "identifier": {
+                        "combinator": "'and'",
+                        "rules": [{"property": "'$title'", "operator": "'='", "value": ".body.t"}],
+                    },
                     "relations": {"of": {"combinator": "'or'", "rules": []}, "by": ".body.by"},
                     "properties": None,
                 },
@@ -55,6 +58,14 @@ def test_a_definition_is_kept_as_it_came() -> None:
     assert definition.document == document
     assert list(definition.document) == list(document)
     assert [(one.deletes, one.deletes_dependents) for one in definition.mappings] == [(True, True), (False, False)]
+
+
+def searching(*rules: Any) -> Json:
+    return {"combinator": "'and'", "rules": list(rules)}
+
+
+def nested(levels: int) -> Json:
+    return searching(nested(levels - 1)) if levels else searching()
 
 
 @pytest.mark.parametrize(
@@ -80,6 +91,28 @@ def test_a_definition_is_kept_as_it_came() -> None:
             {"mappings": [{**MAPPING, "entity": {**ENTITY, "team": {"combinator": "", "rules": [{"value": " "}]}}}]},
             "mappings[0].entity.team.rules[0].value",
         ),
+        *(
+            (
+                {"mappings": [{**MAPPING, "entity": {**ENTITY, "relations": {"of": searching(rule)}}}]},
+                f"of.rules[0]{at}",
+            )
+            for rule, at in (
+                (1, ": must be an object"),
+                (None, ": must be an object"),
+                ({}, ".operator: is required"),
+                ({"property": True, "operator": "'='"}, ".property: must be a jq program"),
+                ({"property": "'a'", "operator": -1}, ".operator: must be text"),
+                ({"property": "'a'", "operator": "'='", "values": 1}, ".values: unknown key"),
+                ({"operator": "'relatedTo'", "blueprint": 1}, ".blueprint: must be text"),
+                ({"combinator": "'or'"}, ".rules: is required"),
+                (nested(10), f"{'.rules[0]' * 10}: groups nest deeper"),
+            )
+        ),
+        (
+            {"mappings": [{**MAPPING, "entity": {"identifier": searching([])}}]},
+            "identifier.rules[0]: must be an object",
+        ),
+        ({"mappings": [{**MAPPING, "entity": {**ENTITY, "team": searching(7)}}]}, "team.rules[0]: must be an object"),
         ({"mappings": [{**MAPPING, "entity": {**ENTITY, "properties": {"p": 1}}}]}, "entity.properties.p"),
         ({"mappings": [MAPPING] * (MAX_PROGRAMS + 1)}, f"mappings: must not have more than {MAX_PROGRAMS}"),
         ({"security": {"signatureAlgorithm": "md5"}}, "security.signatureAlgorithm"),
@@ -220,14 +253,15 @@ async def test_there_is_one_entity_for_each_item_that_its_filter_lets_through(ev
 
 async def test_every_text_of_a_search_query_is_a_program(evaluate: Evaluator) -> None:
     rule = {"property": "'arn'", "operator": "'='", "value": ".body.arn"}
-    query = {"combinator": "'and'", "rules": [rule, {"combinator": "'or'", "rules": [{"value": [1, True, ".body.n"]}]}]}
+    inner = {"property": "'n'", "operator": "'in'", "value": [1, True, ".body.n"]}
+    query = {"combinator": "'and'", "rules": [rule, {"combinator": "'or'", "rules": [inner]}]}
     definition = defined({**MAPPING, "entity": {"identifier": query, "relations": {"of": query}}})
     [write] = (await said(evaluate, definition, {"arn": "a:1", "n": 5})).writes
     filled = {
         "combinator": "and",
         "rules": [
             {"property": "arn", "operator": "=", "value": "a:1"},
-            {"combinator": "or", "rules": [{"value": [1, True, 5]}]},
+            {"combinator": "or", "rules": [{"property": "n", "operator": "in", "value": [1, True, 5]}]},
         ],
     }
     assert write.request == {"identifier": filled, "properties": {}, "relations": {"of": filled}}

@@ -56,5 +56,11 @@ async def test_one_is_found_where_one_is_meant(database: Database, small: Graph)
         await _resolved(database, small, {"identifier": _called("a1", "a2")})
     with pytest.raises(NotFound, match=r"relations\.one searches for"):
         await _resolved(database, small, {"relations": {"one": _called("a1")}})
+    rule: Document = {"operator": "relatedTo", "blueprint": "nowhere", "value": "x"}
+    absent: Document = {"combinator": "and", "rules": [rule]}
+    documents: list[Document] = [{"identifier": absent}, {"team": absent}, {"relations": {"many": absent}}]
+    for sent in documents:
+        with pytest.raises(InvalidRequest, match=r"rules\[0\]\.blueprint: there is no blueprint nowhere$"):
+            await _resolved(database, small, sent)
     with pytest.raises(InvalidRequest, match=r"^relations\.one: rules: "):
         await _resolved(database, small, {"relations": {"one": {"combinator": "and"}}})
