@@ -1,5 +1,6 @@
 """Sending a change to the address or the topic that its blueprint names as `changelogDestination`."""
 
+import contextlib
 import logging
 
 from temporalio import activity
@@ -10,8 +11,8 @@ from backends import post, publish_change
 from domain.audit import record
 from domain.blueprints import is_published
 from domain.documents import Document
-from domain.errors import BackendRefused, BackendUnavailable
-from store import changes, listeners
+from domain.errors import BackendRefused, BackendUnavailable, Unavailable
+from store import change_deliveries, changes, listeners
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,18 @@ class ChangelogActivity:
         """Send the change to the destination of its blueprint; what became of it, in words.
 
         The destination is the one that the blueprint has now: who corrects an address gets what could not be delivered.
+        What does not have to be sent again may be purged from then on.
+
+        Raises:
+            ApplicationError: it may arrive later.
         """
+        outcome = await self._sent(change_id)
+        # Without SQL nothing is sent twice for it: `worker.changelog` finds that it is over.
+        with contextlib.suppress(Unavailable):
+            await self._services.database.transact(lambda session: change_deliveries.end(session, change_id))
+        return outcome
+
+    async def _sent(self, change_id: str) -> str:
         async with self._services.database.read() as session:
             change = await changes.get(session, change_id)
             listening = await listeners.current(session)

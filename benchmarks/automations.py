@@ -119,10 +119,8 @@ async def relay(directory: Path) -> AsyncIterator[tuple[Database, Automations]]:
         evaluate = await stack.enter_async_context(JqPool(size=2, limits=Limits(seconds=60)))
         client = cast(Client, None)
         driver = RunDriver(client, database, settings)
-        yield (
-            database,
-            Automations(database, driver, evaluate, ChangeDeliveries(client, settings), settings, "org", now),
-        )
+        deliveries = ChangeDeliveries(client, database, settings, now)
+        yield database, Automations(database, driver, evaluate, deliveries, settings, "org", now)
 
 
 async def asked(definitions: list[dict[str, Any]], number: int) -> float:

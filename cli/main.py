@@ -147,7 +147,7 @@ def purge_audit(
     older_than: Annotated[str, typer.Option(help="A duration in ISO 8601, such as P90D.")],
     data_dir: DataDir = None,
 ) -> None:
-    """Delete the audit records that are older, and print how many; those that automations wait for stay."""
+    """Delete the audit records that are older, and print how many; what is waited for stays."""
     from cli import processes
     from cli.errors import told
     from cli.start import started

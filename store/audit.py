@@ -14,7 +14,7 @@ from domain.changes import Outcome
 from domain.documents import Document
 from domain.runs import RunStatus
 from store import timer_names
-from store.automation_tables import AutomationWriteRow, FiringRow, HeldChangeRow, PendingChangeRow
+from store.automation_tables import AutomationWriteRow, ChangeDeliveryRow, FiringRow, HeldChangeRow, PendingChangeRow
 from store.database import Database
 from store.run_visibility import Viewer, visible_to
 from store.tables import ChangeRow, RunRow
@@ -106,11 +106,12 @@ async def purge(database: Database, *, before: datetime) -> int:
 
 
 def _awaited() -> ColumnElement[bool]:
-    """Whether an automation has still to be asked about it, or a run that it started has still to see it."""
+    """Whether automations have still to be asked about it, or it is being delivered, or a run it started goes on."""
     this, unfinished = col(ChangeRow.id), [status for status in RunStatus if not status.is_terminal]
     return or_(
         sa.exists().where(col(PendingChangeRow.change_id) == this),
         sa.exists().where(col(HeldChangeRow.change_id) == this),
+        sa.exists().where(col(ChangeDeliveryRow.change_id) == this),
         sa.exists().where(
             col(FiringRow.change_id) == this,
             col(FiringRow.run_id) == col(RunRow.id),

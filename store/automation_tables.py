@@ -41,6 +41,16 @@ class PendingChangeRow(SQLModel, table=True):
     leased_until: datetime | None = Field(default=None, sa_column=Column(Moment(), nullable=True))
 
 
+class ChangeDeliveryRow(SQLModel, table=True):
+    """A change on its way to the `changelogDestination` of its blueprint; goes when it has arrived or was given up."""
+
+    __tablename__ = "change_deliveries"
+
+    change_id: str = Field(primary_key=True)
+    since: datetime = Field(sa_column=Column(Moment(), nullable=False))
+    """When a workflow was about to be started for it, the last time."""
+
+
 class ReplayRow(SQLModel, table=True):
     """A replay of many changes, of which some have still to become pending; deleted with the last of them."""
 

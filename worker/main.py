@@ -120,6 +120,7 @@ async def _beside(
     topics: Topics,
 ) -> None:
     """What goes on beside workflows, until cancelled."""
+    deliveries = ChangeDeliveries(client, database, settings, now)
     async with across_processes(database.url, {CHANNEL: database.bell, TURNS: database.turns}):
         await asyncio.gather(
             Relay(client, database, driver, now, retention=settings.audit_retention).run(),
@@ -129,9 +130,8 @@ async def _beside(
             CatalogMigrations(database, now, evaluate).run(),
             Schedules(client, database, now, task_queue=settings.task_queue).run(),
             TimerRelay(client, database, settings.task_queue, now).run(),
-            Automations(
-                database, driver, evaluate, ChangeDeliveries(client, settings), settings, organization.id, now
-            ).run(),
+            deliveries.run(),
+            Automations(database, driver, evaluate, deliveries, settings, organization.id, now).run(),
         )
 
 

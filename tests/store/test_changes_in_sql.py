@@ -12,7 +12,7 @@ from domain.changes import Change, Happening
 from domain.documents import Document
 from store import actions, audit, changes, firings, runs
 from store.audit import Filters
-from store.automation_tables import AutomationWriteRow, HeldChangeRow, PendingChangeRow
+from store.automation_tables import AutomationWriteRow, ChangeDeliveryRow, HeldChangeRow, PendingChangeRow
 from store.database import Database
 from store.explanations import meant_by
 from store.firings import Firing
@@ -148,23 +148,24 @@ async def test_the_log_is_purged_in_batches_but_for_what_is_waited_for(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit, "_BATCH", 2)
-    old = await recorded(database, *(of_entity(number) for number in range(6)))
-    kept = await recorded(database, of_entity(6), of_entity(7))
+    old = await recorded(database, *(of_entity(number) for number in range(7)))
+    kept = await recorded(database, of_entity(7), of_entity(8))
     action, run = make_action(), make_run()
     async with database.write() as session:
         await actions.create(session, action, origin="API")
         await runs.create(session, run, action_id=action.id, request=None)
         session.add(PendingChangeRow(change_id=old[1], subject="s", listening=0))
         session.add(HeldChangeRow(action_id="a", subject="s", change_id=old[2], due_at=AT))
+        session.add(ChangeDeliveryRow(change_id=old[6], since=AT))
         sequences = await session.exec(
             select(ChangeRow.sequence).where(ChangeRow.resource_type == "entity").order_by(col(ChangeRow.sequence))
         )
-        for name, sequence in zip(["gone", *"abcde", "kept"], sequences, strict=False):
+        for name, sequence in zip(["gone", *"abcdef", "kept"], sequences, strict=False):
             written = {"action_id": "a", "subject": "s", "blueprint": "b", "identifier": name, "run_id": "r"}
             session.add(AutomationWriteRow(**written, sequence=sequence or 0))
         for change_id, run_id in ((old[3], run.id), (old[4], "r_gone")):
             await firings.record(session, Firing(change_id, "a", "s", Outcome.RUN, AT, run_id=run_id))
-    before = AT + timedelta(seconds=6)
+    before = AT + timedelta(seconds=7)
 
     async def left() -> list[str]:
         async with database.read() as session:
@@ -172,13 +173,13 @@ async def test_the_log_is_purged_in_batches_but_for_what_is_waited_for(
             return list(await session.exec(query))
 
     await audit.purge(database, before=before)
-    assert await left() == [*old[1:4], *kept]
+    assert await left() == [*old[1:4], old[6], *kept]
     async with database.write() as session:
         await runs.change(session, run.id, lambda one: one.cancelled("enough", at=AT, by="ada"), origin="API")
     await audit.purge(database, before=before)
-    assert await left() == [*old[1:3], *kept]
+    assert await left() == [*old[1:3], old[6], *kept]
     async with database.read() as session:
-        assert sorted(await session.exec(select(AutomationWriteRow.identifier))) == ["a", "b", "kept"]
+        assert sorted(await session.exec(select(AutomationWriteRow.identifier))) == ["a", "b", "f", "kept"]
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ class Product:
 
     def automations(self, evaluate: Evaluator) -> Automations:
         """A relay of automations."""
-        deliveries = ChangeDeliveries(self.temporal, self.settings)
+        deliveries = ChangeDeliveries(self.temporal, self.database, self.settings, now)
         organization = self.organization.id
         return Automations(self.database, self.driver, evaluate, deliveries, self.settings, organization, now)
 
