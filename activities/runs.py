@@ -14,6 +14,7 @@ from domain.documents import refuse_unfaithful
 from domain.errors import InterlockError, Unavailable
 from domain.models import Kept
 from domain.runs import PLATFORM, Run, RunStatus
+from domain.shapes import problems
 from domain.users import Caller
 from store import actions, approvals, runs, users
 from store.action_policies import Policies
@@ -160,6 +161,7 @@ async def _untold(session: AsyncSession, run: Run) -> bool:
 
 def _refused(word: OperatorWord, refusal: InterlockError | ValidationError) -> str:
     if isinstance(refusal, ValidationError):
-        problems = ", ".join(f"{'.'.join(map(str, e['loc'])) or 'input'}: {e['msg']}" for e in refusal.errors())
-        return f"The signal {word.signal} was not understood: {problems}"
+        details = refusal.errors(include_url=False, include_input=False)
+        said = "; ".join(problems(details, word.said, whole="what was sent"))
+        return f"The signal {word.signal} was not understood: {said}"
     return f"The signal {word.signal} was refused: {refusal}"

@@ -15,6 +15,7 @@ from domain.audit import KEYS, Resource, record
 from domain.changes import Happening, Outcome
 from domain.documents import Document
 from domain.errors import InvalidRequest
+from domain.shapes import shortened
 from store import audit
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["audit"])
@@ -22,7 +23,7 @@ router = APIRouter(route_class=AuthenticatedRoute, tags=["audit"])
 
 def _not_a_number(value: object) -> object:
     if not isinstance(value, str) or value.strip().lstrip("+-").replace(".", "", 1).isdigit():
-        raise ValueError("must be a date and time such as 2026-01-02T03:04:05Z")
+        raise ValueError("must be a date-time such as 2026-01-02T03:04:05Z")
     return value
 
 
@@ -87,5 +88,5 @@ async def list_audits(
 
 def _known(parameter: str, values: tuple[str, ...], known: Iterable[str]) -> tuple[str, ...]:
     if unknown := sorted(set(values) - set(known)):
-        raise InvalidRequest(f"{parameter}: {', '.join(unknown)} is none of {', '.join(known)}")
+        raise InvalidRequest(f"{parameter}: {shortened(', '.join(unknown))} is none of {', '.join(known)}")
     return values

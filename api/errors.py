@@ -1,19 +1,22 @@
 """How errors look over HTTP: one row per domain error, one JSON shape for all."""
 
 import logging
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
+from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
 from api import refusals
 from api.services import with_slashes
 from domain import errors
 from domain.errors import InterlockError
+from domain.shapes import problems, shortened
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,8 @@ _EVERYWHERE: tuple[type[InterlockError], ...] = (
     errors.TooLarge,
     errors.Unavailable,
 )
+_NO_OBJECT = "the body: must be an object"
+_NOT_JSON = "the body: must be a JSON object, sent with Content-Type: application/json"
 _BY_STATUS = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -108,8 +113,8 @@ async def _expected(request: Request, error: Exception) -> JSONResponse:
 async def _malformed(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
-    problems = ", ".join(f"{_place(one['loc'])}: {_expectation(one)}" for one in error.errors())
-    return await _refused(request, HTTPStatus.UNPROCESSABLE_ENTITY, errors.InvalidRequest.code, problems)
+    message = "; ".join(_problems(request, error))
+    return await _refused(request, HTTPStatus.UNPROCESSABLE_ENTITY, errors.InvalidRequest.code, message)
 
 
 async def _refused(request: Request, status: int, code: str, message: str) -> JSONResponse:
@@ -121,7 +126,8 @@ async def _routing(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
     code = _BY_STATUS.get(error.status_code, "bad_request")
-    return answer(error.status_code, code, f"{error.detail}: {request.method} {with_slashes(request.scope['path'])}")
+    path = shortened(with_slashes(request.scope["path"]))
+    return answer(error.status_code, code, f"{error.detail}: {request.method} {path}")
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
@@ -130,15 +136,22 @@ async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     return answer(HTTPStatus.INTERNAL_SERVER_ERROR, InterlockError.code, "something went wrong on our side")
 
 
-def _place(location: tuple[Any, ...]) -> str:
-    kind, *path = location
-    return ".".join(map(str, path)) or ("the body" if kind == "body" else str(kind))
+def _problems(request: Request, error: RequestValidationError) -> Iterator[str]:
+    sent: dict[str, JsonValue] = {
+        "path": dict(request.path_params),
+        "query": {name: _one_or_all(request.query_params.getlist(name)) for name in request.query_params},
+        "header": dict(request.headers),
+        "body": error.body,
+    }
+    faults: dict[str, list[ErrorDetails]] = {}
+    for fault in error.errors():
+        kind, *path = fault["loc"]
+        faults.setdefault(kind, []).append(fault | {"loc": tuple(path)})
+    for kind, found in faults.items():
+        whole = "the body" if kind == "body" else kind
+        for problem in problems(found, sent.get(kind), whole=whole):
+            yield _NOT_JSON if problem == _NO_OBJECT else problem
 
 
-def _expectation(problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
-        return "unknown key"
-    if problem["type"] in ("model_attributes_type", "dict_type") and problem["loc"] == ("body",):
-        return "must be a JSON object, sent with Content-Type: application/json"
-    text: str = problem["msg"]
-    return text[:1].lower() + text[1:]
+def _one_or_all(values: list[str]) -> JsonValue:
+    return values[0] if len(values) == 1 else list[JsonValue](values)

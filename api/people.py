@@ -20,6 +20,7 @@ from domain.documents import Document
 from domain.errors import Forbidden, HasDependents, IdentifierTaken, InvalidRequest, NotFound
 from domain.identifiers import new
 from domain.runs import Source
+from domain.shapes import shortened
 from domain.teams import Team, TeamPatch, TeamRequest
 from domain.times import not_before
 from domain.users import Invitation, User, UserPatch, once
@@ -225,7 +226,7 @@ def _wanted(fields: list[str] | None, known: Collection[str]) -> set[str]:
     asked = {field: field.partition(".") for field in words(fields)}
     unknown = [field for field, (name, dot, _) in asked.items() if name not in known or (dot and name not in _LISTS)]
     if unknown:
-        raise InvalidRequest(f"fields: there is no {', '.join(unknown)}, only {', '.join(known)}")
+        raise InvalidRequest(f"fields: there is no {shortened(', '.join(unknown))}, only {', '.join(known)}")
     return {name for name, _, _ in asked.values()} or set(known)
 
 

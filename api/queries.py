@@ -7,6 +7,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from domain import rules
 from domain.errors import InvalidRequest
 from domain.query_faults import follows, nowhere
+from domain.rule_readers import below
 from domain.rule_values import Query
 from domain.rules import Dialect
 from store import definitions
@@ -47,4 +48,4 @@ async def require_known(
 
 
 def _below(key: str, fault: InvalidRequest) -> InvalidRequest:
-    return InvalidRequest(f"{key}.{fault}") if key else fault
+    return InvalidRequest(below(key, fault)) if key else fault

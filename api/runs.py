@@ -34,6 +34,7 @@ from domain.errors import (
 from domain.models import Written
 from domain.requests import RunRequest
 from domain.runs import Report, Run, RunStatus, Source, v1
+from domain.shapes import shortened
 from domain.users import Caller as CallerValue
 from store import run_lists, runs, turns, users
 
@@ -149,7 +150,7 @@ async def list_runs(
     """The runs that pass every filter, newest first."""
     sources = words(source)
     if unknown := set(sources) - set(Source):
-        raise InvalidRequest(f"source: {', '.join(sorted(unknown))} is none of {', '.join(Source)}")
+        raise InvalidRequest(f"source: {shortened(', '.join(sorted(unknown)))} is none of {', '.join(Source)}")
     viewer = await viewer_of(caller, services)
     async with services.database.read() as session:
         of_user = {user_id} if user_id is not None else None

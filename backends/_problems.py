@@ -1,55 +1,26 @@
 """What is wrong with an invocation method, as sentences that name fields by their path and never their values."""
 
-from pydantic import JsonValue, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from domain.documents import Document
+from domain.expectations import either, expected
+from domain.shapes import MAX_PROBLEMS, json_path, located, shortened
 
 _ROOT = "invocationMethod"
 
 
 def sentences(error: ValidationError, document: Document) -> str:
     """Each problem as `invocationMethod.<path>: <what must be>`, joined by commas."""
-    problems: dict[str, list[str]] = {}
+    problems: dict[str, dict[str, None]] = {}
     for detail in error.errors(include_url=False, include_input=False):
-        said = problems.setdefault(_path(detail, document), [])
-        if (sentence := _sentence(detail, document)) not in said:
-            said.append(sentence)
-    return ", ".join(f"{path}: {_either(said)}" for path, said in problems.items())
-
-
-def _either(said: list[str]) -> str:
-    return " or ".join([said[0], *(sentence.removeprefix("must be ") for sentence in said[1:])])
-
-
-def _path(detail: ErrorDetails, document: JsonValue) -> str:
-    """The place in the document. A union's error also names the arm that was tried, which is no part of it."""
-    path, here = _ROOT, document
-    for step in detail["loc"]:
-        match here:
-            case dict() if isinstance(step, str) and (step in here or detail["type"] == "missing"):
-                path, here = f"{path}.{step}", here.get(step)
-            case list() if isinstance(step, int) and step < len(here):
-                path, here = f"{path}[{step}]", here[step]
-            case _:
-                break
-    return path
+        path = json_path([_ROOT, *located(detail, document)])
+        problems.setdefault(path, {})[shortened(_sentence(detail, document))] = None
+    said = [f"{path}: {either(list(texts))}" for path, texts in problems.items()]
+    if len(said) > MAX_PROBLEMS:
+        said[MAX_PROBLEMS:] = [f"and {len(said) - MAX_PROBLEMS} more"]
+    return ", ".join(said)
 
 
 def _sentence(detail: ErrorDetails, document: Document) -> str:
-    match detail["type"]:
-        case "missing":
-            return "is required"
-        case "extra_forbidden":
-            return f"is not a field of {document['type']}"
-        case "string_type":
-            return "must be text"
-        case "bool_type":
-            return "must be true or false"
-        case "dict_type" | "model_type":
-            return "must be an object"
-        case "list_type":
-            return "must be an array"
-        case "value_error":
-            return str(detail["ctx"]["error"])
-    return detail["msg"][0].lower() + detail["msg"][1:]
+    return f"is not a field of {document['type']}" if detail["type"] == "extra_forbidden" else expected(detail)

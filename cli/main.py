@@ -10,15 +10,35 @@ import asyncio
 import gc
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 # Nothing that is imported is garbage; to look for some in it takes a fifth of the time. See `cli.start.loaded`.
 gc.disable()
 
+
+class Commands(TyperGroup):
+    """The commands. What an option must be is told in the product's own words."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that the arguments name."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as refusal:
+            from pydantic import ValidationError
+
+            from domain.expectations import expected
+
+            if isinstance(refusal.__cause__, ValidationError):
+                refusal.message = expected(refusal.__cause__.errors()[0])
+            raise
+
+
 app = typer.Typer(
     name="interlock",
+    cls=Commands,
     help="Self-service actions and automations; every run is one durable workflow.",
     no_args_is_help=True,
     add_completion=False,

@@ -13,7 +13,10 @@ import backends
 from api.app import create_app
 from api.serve import api_services, listen
 from cli.errors import CannotStart
+from domain.expectations import expected
 from domain.identifiers import new
+from domain.shapes import shortened
+from domain.teams import TeamName
 from domain.users import Email, User
 from runtime.chat import Chat
 from runtime.clock import now
@@ -82,7 +85,7 @@ async def create_user(
     """Make a person; their client id and secret, which nobody can read back later.
 
     Raises:
-        CannotStart: it is no email address.
+        CannotStart: it is no email address, or a team cannot be called so.
         IdentifierTaken: somebody has the email address.
     """
     at = now()
@@ -92,7 +95,7 @@ async def create_user(
         first_name=first_name,
         last_name=last_name,
         roles=tuple(roles),
-        teams=tuple(teams),
+        teams=tuple(map(_team, teams)),
         created_at=at,
         updated_at=at,
     )
@@ -107,6 +110,15 @@ def _email(value: str) -> str:
         return TypeAdapter[str](Email).validate_python(value)
     except ValidationError:
         raise CannotStart(f"{value} is no email address; write one such as ada@example.com.") from None
+
+
+def _team(value: str) -> str:
+    try:
+        return TypeAdapter[str](TeamName).validate_python(value)
+    except ValidationError as faults:
+        raise CannotStart(
+            f"--team {shortened(value)} is no name of a team: it {expected(faults.errors()[0])}."
+        ) from None
 
 
 def duration(option: str, value: str) -> timedelta:

@@ -18,8 +18,9 @@ from domain.identifiers import ActionId
 from domain.input_schemas import is_url
 from domain.inputs import UserInputs, refuse_faults
 from domain.models import Written
+from domain.rule_readers import below
 from domain.rules import DATASET, parsed
-from domain.shapes import MAX_PROBLEMS, Closed, Either, Verbatim, refuse_deep
+from domain.shapes import MAX_PROBLEMS, Closed, Either, Verbatim, json_path, refuse_deep
 from domain.templating import Template
 from domain.times import Duration, iso
 from domain.triggers import (
@@ -117,7 +118,7 @@ def _refuse_unreadable_datasets(form: UserInputs) -> None:
         try:
             parsed(about.dataset, dialect=DATASET)
         except InvalidRequest as fault:
-            faults.append(f"properties.{name}.{about.path}.{fault}")
+            faults.append(below(f"{json_path(['properties', name])}.{about.path}", fault))
     if faults:
         raise InvalidInputs(*faults[:MAX_PROBLEMS])
 
@@ -173,7 +174,7 @@ class Definition(Verbatim):
             try:
                 definition.condition.query()
             except InvalidRequest as fault:
-                raise InvalidRequest(f"trigger.condition.{fault}") from None
+                raise InvalidRequest(below("trigger.condition", fault)) from None
         definition._refuse_misfits()
         if definition.encrypted_inputs and definition.invocation_method.get("type") == "INTEGRATION_ACTION":
             raise InvalidRequest("invocationMethod.type: INTEGRATION_ACTION cannot be given encrypted inputs")

@@ -10,7 +10,7 @@ from domain import rules
 from domain.documents import Document
 from domain.errors import InvalidRequest
 from domain.property_schemas import TYPES, Colour, Key, Open, Title, Type, format_fault, sized
-from domain.rule_readers import WHOLE, property_name
+from domain.rule_readers import below, property_name
 from domain.shapes import shortened
 
 MAX_PATH: Final = 15
@@ -87,7 +87,7 @@ class CalculationSpec(Open):
                 try:
                     property_name(name, ())
                 except InvalidRequest as refusal:
-                    yield f"{at}.{key}{str(refusal).removeprefix(WHOLE)}"
+                    yield below(f"{at}.{key}", refusal)
 
 
 _FUNCTIONS = {"entities": ("count", "average"), "property": ("sum", "min", "max", "median", "average")}
@@ -155,6 +155,4 @@ class Aggregation(Open):
             try:
                 rules.parsed(self.query, dialect=rules.SEARCH)
             except InvalidRequest as refusal:
-                said = str(refusal)
-                whole = said.startswith(WHOLE)
-                yield f"{at}.query{said.removeprefix(WHOLE) if whole else f'.{said}'}"
+                yield below(f"{at}.query", refusal)

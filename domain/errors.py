@@ -36,7 +36,10 @@ InterlockError
 """
 
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, Final
+
+MOST_QUOTED: Final = 300
+"""How many characters a message repeats of what somebody sent."""
 
 
 class InterlockError(Exception):
@@ -45,13 +48,18 @@ class InterlockError(Exception):
     code: ClassVar[str] = "internal_error"
 
 
+def _quoted(identifier: str) -> str:
+    """The identifier in quotes; of one that is too long for a sentence, what it begins with."""
+    return repr(identifier) if len(identifier) <= MOST_QUOTED else f"{identifier[:MOST_QUOTED]!r}…"
+
+
 class NotFound(InterlockError):
     """A thing named by the caller does not exist (or the caller may not know that it does)."""
 
     code = "not_found"
 
     def __init__(self, kind: str, identifier: str) -> None:
-        super().__init__(f"{kind} {identifier!r} was not found")
+        super().__init__(f"{kind} {_quoted(identifier)} was not found")
         self.kind, self.identifier = kind, identifier
 
 
@@ -61,7 +69,7 @@ class IdentifierTaken(InterlockError):
     code = "identifier_taken"
 
     def __init__(self, kind: str, identifier: str) -> None:
-        super().__init__(f"{kind} {identifier!r} exists already")
+        super().__init__(f"{kind} {_quoted(identifier)} exists already")
         self.kind, self.identifier = kind, identifier
 
 

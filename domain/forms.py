@@ -20,6 +20,7 @@ from domain.form_plans import plan_of
 from domain.form_values import MOST_NAMED, EntityInput, Named, batches, entity_input, expanded, form_of
 from domain.inputs import UserInputs, undeclared, violations, with_defaults
 from domain.jq import Evaluator, Failed, Nothing, Outcome, Overran, Value
+from domain.rule_readers import below
 from domain.rule_values import Query
 from domain.rules import DATASET, parsed
 from domain.shapes import MAX_PROBLEMS, json_path, refuse_deep, shortened
@@ -274,4 +275,4 @@ class _Evaluation:
 
     def _is_unusable(self, name: str, about: EntityInput, refusal: InvalidRequest) -> None:
         if self._enforced:
-            self.fault(name, f"properties.{name}.{about.path}.{refusal}")
+            self.fault(name, below(f"{json_path(['properties', name])}.{about.path}", refusal))

@@ -12,9 +12,13 @@ import regex
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
+from domain.shapes import shortened
+
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 """In the order in which they sort."""
 _PAIRS = [one + other for one in _ALPHABET for other in _ALPHABET]
+_LONGEST = 100
+"""How many characters a message repeats of what is no identifier."""
 _LENGTH = 16
 _HALF = _LENGTH // 2
 _BYTES = 768
@@ -31,7 +35,8 @@ class Identifier(str):
     def __new__(cls, value: str) -> Self:
         """The identifier, if it fits the pattern of its kind."""
         if not _compiled(cls.PATTERN).fullmatch(value):
-            raise ValueError(f"{value!r} is no {cls.KIND}: it must match {cls.PATTERN}")
+            shown = shortened(repr(value), _LONGEST)
+            raise ValueError(f"{shown} is no {cls.KIND}: it must match {cls.PATTERN}")
         return super().__new__(cls, value)
 
     @classmethod

@@ -19,9 +19,9 @@ from domain.documents import Document
 from domain.errors import InvalidRequest, Unauthenticated
 from domain.identifiers import Identifier
 from domain.property_schemas import Keyed, sized
-from domain.rule_readers import Path, array, closed, fault, json_object, text
+from domain.rule_readers import array, closed, fault, json_object, text
 from domain.rules import MAX_NESTING
-from domain.shapes import MAX_PROBLEMS, Closed, Either, Verbatim, json_path, refuse_deep
+from domain.shapes import MAX_PROBLEMS, Closed, Either, Path, Verbatim, json_path, refuse_deep
 from domain.times import iso
 
 READ_ONLY = ("webhookKey", "url", "createdAt", "createdBy", "updatedAt", "updatedBy")

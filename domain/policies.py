@@ -21,6 +21,7 @@ from domain.dry_runs import masked
 from domain.errors import InvalidRequest, TemplateFault
 from domain.jq import Evaluator, Failed, Outcome, Overran, Value
 from domain.permissions import PermissionsPatch, Policy
+from domain.rule_readers import below
 from domain.rule_values import Query
 from domain.rulings import ConditionAnswer, QueryAnswer, Ruling
 from domain.runs import Run
@@ -96,9 +97,7 @@ def faults(policy: Policy, path: list[str | int]) -> Iterator[str]:
         try:
             rules.parsed(query, dialect=rules.POLICY)
         except InvalidRequest as refusal:
-            at = json_path([*path, "queries", name])
-            said = str(refusal)
-            yield f"{at}: {said}" if said.startswith("the query") else f"{at}.{said}"
+            yield below(json_path([*path, "queries", name]), refusal)
 
 
 def require_askable(patch: PermissionsPatch) -> None:

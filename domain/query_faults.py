@@ -11,9 +11,8 @@ from domain.derived import derived
 from domain.errors import InvalidRequest
 from domain.meta_names import with_dollars
 from domain.query_parts import blueprints_of, is_about, leaves
-from domain.rule_readers import Path
 from domain.rule_values import Comparison, Context, PathMatch, Property, Query, Related, RelationEnd, Rule
-from domain.shapes import json_path, shortened
+from domain.shapes import Path, json_path, shortened
 
 _PEOPLE = {"user": "_user", "userTeams": "_team"}
 """The blueprint that a contextual value is a property of."""

@@ -5,7 +5,7 @@ Every function here takes what was written and its path, and raises InvalidReque
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, Literal, TypeVar
 
 from pydantic import JsonValue
 
@@ -13,7 +13,7 @@ from domain.comparisons import Scalar, instant
 from domain.documents import Document
 from domain.errors import InvalidRequest
 from domain.rule_values import Context, Hop, Listed, Period, Preset, SchemaShape
-from domain.shapes import json_path, shortened
+from domain.shapes import Path, json_path, shortened
 
 WHOLE: Final = "the query"
 """The path of the document itself."""
@@ -32,9 +32,6 @@ META: Final = (
     *("$createdAt", "$updatedAt", "$createdBy", "$updatedBy"),
 )
 """What every entity has."""
-
-Path: TypeAlias = tuple[str | int, ...]
-"""Where something is in the document: keys and indices from the root."""
 
 Choice = TypeVar("Choice")
 
@@ -57,7 +54,9 @@ def hops(written: JsonValue, path: Path) -> tuple[Hop, ...]:
         if isinstance(step, str):
             found.append(Hop(text(step, here)))
             continue
-        hop = json_object(step, here)
+        if not isinstance(step, dict):
+            raise fault(here, "must be text or an object")
+        hop = step
         closed(hop, here, "relation", optional=("maxHops",))
         most = hop.get("maxHops", 1)
         if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= MAX_HOPS:
@@ -178,3 +177,15 @@ def closed(value: Document, path: Path, *required: str, optional: tuple[str, ...
 def fault(path: Path, problem: str) -> InvalidRequest:
     """The error that names the path and the problem."""
     return InvalidRequest(f"{json_path(path) or WHOLE}: {shortened(problem, _LONGEST)}")
+
+
+def below(at: str, refusal: InvalidRequest) -> str:
+    """What the refusal of a query says, if the query is at this JSON path of what was sent.
+
+    >>> below("filter", fault(("rules", 0), "must be an object")), below("filter", fault((), "must be an object"))
+    ('filter.rules[0]: must be an object', 'filter: must be an object')
+    """
+    said = str(refusal)
+    if said.startswith(f"{WHOLE}:"):
+        return at + said.removeprefix(WHOLE)
+    return f"{at}{said}" if said.startswith("[") else f"{at}.{said}"

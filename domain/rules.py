@@ -10,7 +10,6 @@ from pydantic import JsonValue
 
 from domain.documents import Document
 from domain.rule_readers import (
-    Path,
     array,
     chosen,
     closed,
@@ -44,6 +43,7 @@ from domain.rule_values import (
     ScorecardResult,
     Subject,
 )
+from domain.shapes import Path
 
 MAX_RULES: Final = 1_000
 """How many rules and groups a query may have in all."""

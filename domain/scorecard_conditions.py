@@ -15,7 +15,7 @@ from domain.candidates import Entity, Reference
 from domain.comparisons import key
 from domain.errors import InvalidRequest
 from domain.matching import MY_TEAMS
-from domain.rule_readers import Path, chosen, closed, fault
+from domain.rule_readers import chosen, closed, fault
 from domain.rule_values import (
     Comparison,
     Context,
@@ -28,7 +28,7 @@ from domain.rule_values import (
     Rule,
     ScorecardResult,
 )
-from domain.shapes import Closed, json_path
+from domain.shapes import Closed, Path, json_path
 from domain.users import Caller
 
 NOBODY: Final = Caller(organization="", client="")

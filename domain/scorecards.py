@@ -17,10 +17,10 @@ from domain.errors import InvalidRequest
 from domain.identifiers import Identifier
 from domain.matching import matches
 from domain.property_schemas import Colour
-from domain.rule_readers import Path, closed, fault
+from domain.rule_readers import closed, fault
 from domain.rule_values import Property, Query, SchemaShape
 from domain.scorecard_conditions import ALONE, NOBODY, Conditions, comparisons, read
-from domain.shapes import MAX_PROBLEMS, Closed, Verbatim, json_path, refuse_deep, shortened
+from domain.shapes import MAX_PROBLEMS, Closed, Path, Verbatim, json_path, refuse_deep, shortened
 from domain.times import iso
 
 READ_ONLY = ("id", "blueprint", "createdAt", "createdBy", "updatedAt", "updatedBy")
@@ -155,17 +155,19 @@ def written(document: Document) -> Document:
     return {name: value for name, value in document.items() if name not in READ_ONLY}
 
 
-def parsed(document: JsonValue, *, blueprint: str) -> Definition:
+def parsed(document: JsonValue, *, blueprint: str, path: Path = ()) -> Definition:
     """The definition in the document, ready to be stored as a scorecard of the blueprint.
+
+    `path` is where the document stands in what was sent.
 
     Raises:
         InvalidRequest: it is no scorecard, or one that cannot work; the message names each fault by its JSON path.
     """
-    refuse_deep(document)
+    refuse_deep(document, path)
     if isinstance(document, dict) and document.get("blueprint", blueprint) != blueprint:
-        raise InvalidRequest(f"blueprint: must be {blueprint}, as in the path")
-    definition = Definition.stored(written(document) if isinstance(document, dict) else document)
-    if faults := list(islice(_faults(definition), MAX_PROBLEMS)):
+        raise fault((*path, "blueprint"), f"must be {blueprint}, as in the path")
+    definition = Definition.stored(written(document) if isinstance(document, dict) else document, path)
+    if faults := list(islice(_faults(definition, path), MAX_PROBLEMS)):
         raise InvalidRequest("; ".join(faults))
     return definition
 
@@ -181,13 +183,8 @@ def parsed_all(documents: JsonValue, *, blueprint: str) -> list[Definition]:
         closed(documents, (), "scorecards")
         root, documents = ("scorecards",), documents["scorecards"]
     if not isinstance(documents, list):
-        raise fault(root, "must be an array")
-    found: list[Definition] = []
-    for index, document in enumerate(documents):
-        try:
-            found.append(parsed(document, blueprint=blueprint))
-        except InvalidRequest as refusal:
-            raise InvalidRequest(f"{json_path([*root, index])}: {refusal}") from None
+        raise InvalidRequest(f"{json_path(root) or 'the body'}: must be an array")
+    found = [parsed(one, blueprint=blueprint, path=(*root, index)) for index, one in enumerate(documents)]
     if repeated := next(_repeated([one.identifier for one in found], root, "identifier"), None):
         raise InvalidRequest(repeated)
     return found
@@ -249,22 +246,22 @@ def _level(definition: Definition, passed: Sequence[bool]) -> str:
     return reached
 
 
-def _faults(definition: Definition) -> Iterator[str]:
+def _faults(definition: Definition, path: Path) -> Iterator[str]:
     titles = [level.title for level in definition.ladder]
-    yield from _repeated(titles, ("levels",), "title")
+    yield from _repeated(titles, (*path, "levels"), "title")
     lowest, *others = titles
     if len(definition.rules) > MAX_RULES:
-        yield f"rules: a scorecard has at most {MAX_RULES}"
+        yield f"{json_path([*path, 'rules'])}: a scorecard has at most {MAX_RULES}"
         return
-    yield from _repeated([rule.identifier for rule in definition.rules], ("rules",), "identifier")
+    yield from _repeated([rule.identifier for rule in definition.rules], (*path, "rules"), "identifier")
     if definition.filter:
-        yield from _unreadable(definition.filter, ("filter",))
+        yield from _unreadable(definition.filter, (*path, "filter"))
     for index, rule in enumerate(definition.rules):
         if rule.level not in others:
             above = shortened(", ".join(others) or "(there is none)")
-            said = f"{json_path(['rules', index, 'level'])}: must be a level above {shortened(lowest, 80)}"
+            said = f"{json_path([*path, 'rules', index, 'level'])}: must be a level above {shortened(lowest, 80)}"
             yield f"{said}, which needs no rule: {above}"
-        yield from _unreadable(rule.query, _place(index))
+        yield from _unreadable(rule.query, (*path, *_place(index)))
 
 
 def _repeated(names: Iterable[str], path: Path, name: str) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeAlias, TypeVar
 
 import regex
 from pydantic import ConfigDict, Discriminator, JsonValue, ModelWrapValidatorHandler, PrivateAttr, Tag, model_validator
@@ -10,13 +10,17 @@ from pydantic import ValidationError as Faults
 from pydantic_core import ErrorDetails
 
 from domain.documents import MAX_DEPTH, Document
-from domain.errors import InvalidRequest
+from domain.errors import MOST_QUOTED, InvalidRequest
+from domain.expectations import either, expected
 from domain.models import Written
 
 MAX_PROBLEMS = 20
 """How many faults one message names; a hostile body can have a hundred thousand."""
-_LONGEST = 300
 _VALUE = "value"
+
+Path: TypeAlias = tuple[str | int, ...]
+"""Where something is in a document: keys and indices from the root."""
+
 _PLAIN_NAME = regex.compile(r"[\w@$=-]{1,80}")
 
 
@@ -40,8 +44,10 @@ class Verbatim(Closed):
         return made
 
     @classmethod
-    def stored(cls, document: JsonValue) -> Self:
+    def stored(cls, document: JsonValue, path: Path = ()) -> Self:
         """The value in a document that was accepted before: its shape is checked, what it says is not examined again.
+
+        `path` is where the document stands in what was sent.
 
         Raises:
             InvalidRequest: it has not the shape; the message names each fault by its JSON path.
@@ -49,7 +55,7 @@ class Verbatim(Closed):
         try:
             return cls.model_validate(document)
         except Faults as faults:
-            error = refused(faults, document)
+            error = refused(faults, document, path)
         raise error
 
     @property
@@ -78,8 +84,10 @@ OrJq = Annotated[Annotated[_Plain, Tag(_VALUE)] | Annotated[JqQuery, Tag("object
 """A plain value, or the jq that computes it."""
 
 
-def refuse_deep(value: JsonValue) -> None:
+def refuse_deep(value: JsonValue, path: Path = ()) -> None:
     """Nothing, if the value nests no deeper than JSON from outside may. Walks without recursion.
+
+    `path` is where the value stands in what was sent.
 
     Raises:
         InvalidRequest: it does.
@@ -94,7 +102,8 @@ def refuse_deep(value: JsonValue) -> None:
         ]
         if not level:
             return
-    raise InvalidRequest(f"the document nests deeper than {MAX_DEPTH} levels")
+    said = f"nests deeper than {MAX_DEPTH} levels"
+    raise InvalidRequest(f"{json_path(path)}: {said}" if path else f"the document {said}")
 
 
 def json_path(parts: Sequence[str | int]) -> str:
@@ -114,40 +123,52 @@ def json_path(parts: Sequence[str | int]) -> str:
     return text
 
 
-def shortened(text: str, longest: int = _LONGEST) -> str:
+def shortened(text: str, longest: int = MOST_QUOTED) -> str:
     """The text, cut where it would drown the message it is part of."""
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
-def one_line(text: str, longest: int = _LONGEST) -> str:
+def one_line(text: str, longest: int = MOST_QUOTED) -> str:
     """One short line without what could break out of it: line breaks, control characters, changes of direction."""
     return shortened(" ".join("".join(c if c.isprintable() else " " for c in text).split()), longest)
 
 
-def refused(faults: Faults, document: JsonValue) -> InvalidRequest:
+def refused(faults: Faults, document: JsonValue, path: Path = ()) -> InvalidRequest:
     """The error that names every wrong field of the document by JSON path, and what is expected there.
 
-    Where values of several kinds may stand, it says which in one breath; of one kind, what is wrong within.
+    `path` is where the document stands in what was sent.
     """
-    located = [(_located(fault, document), fault) for fault in faults.errors(include_url=False, include_input=False)]
-    around = {parts[:depth] for parts, _ in located for depth in range(len(parts))}
-    found: dict[tuple[str | int, ...], dict[str, None]] = {}
-    for parts, fault in located:
+    details = faults.errors(include_url=False, include_input=False)
+    return InvalidRequest("; ".join(problems(details, document, path)))
+
+
+def problems(
+    faults: Sequence[ErrorDetails], document: JsonValue, path: Path = (), *, whole: str = "the body"
+) -> list[str]:
+    """Each wrong field of the document as `<JSON path>: <what is expected there>`, at most `MAX_PROBLEMS` and a count.
+
+    Where values of several kinds may stand, it says which in one breath; of one kind, what is wrong within.
+
+    Args:
+        faults: as pydantic tells them.
+        document: what they are about.
+        path: where the document stands in what was sent.
+        whole: what to call the document itself if it has no path.
+    """
+    places = [(located(fault, document), fault) for fault in faults]
+    around = {parts[:depth] for parts, _ in places for depth in range(len(parts))}
+    found: dict[Path, dict[str, None]] = {}
+    for parts, fault in places:
         is_of_another_kind = parts in around and len(parts) < len(fault["loc"])
         if not is_of_another_kind:
-            found.setdefault(parts, {})[shortened(_expected(fault))] = None
-    problems = [f"{json_path(parts) or 'the body'}: {_either(list(texts))}" for parts, texts in found.items()]
-    if len(problems) > MAX_PROBLEMS:
-        problems[MAX_PROBLEMS:] = [f"and {len(problems) - MAX_PROBLEMS} more"]
-    return InvalidRequest("; ".join(problems))
+            found.setdefault(parts, {})[shortened(_expected(fault, parts))] = None
+    texts = [f"{json_path([*path, *parts]) or whole}: {either(list(said))}" for parts, said in found.items()]
+    if len(texts) > MAX_PROBLEMS:
+        texts[MAX_PROBLEMS:] = [f"and {len(texts) - MAX_PROBLEMS} more"]
+    return texts
 
 
-def _either(texts: list[str]) -> str:
-    first, *others = texts
-    return " or ".join([first, *(text.removeprefix("must be ") for text in others)])
-
-
-def _located(fault: ErrorDetails, document: JsonValue) -> tuple[str | int, ...]:
+def located(fault: ErrorDetails, document: JsonValue) -> Path:
     """The part of pydantic's location that is in the document: it also holds the tags of unions."""
     parts: list[str | int] = []
     here = document
@@ -165,34 +186,6 @@ def _located(fault: ErrorDetails, document: JsonValue) -> tuple[str | int, ...]:
     return tuple(parts)
 
 
-_EXPECTED = {
-    "missing": "is required",
-    "union_tag_not_found": "is required",
-    "extra_forbidden": "unknown key",
-    "string_type": "must be a string",
-    "bool_type": "must be true or false",
-    "list_type": "must be an array",
-    "int_type": "must be an integer",
-    "float_type": "must be a number",
-    "none_required": "must be absent",
-    "time_delta_parsing": "must be an ISO 8601 duration such as PT30M or P1D",
-} | dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "must be an object")
-
-
-def _expected(fault: ErrorDetails) -> str:
-    context = fault.get("ctx", {})
-    match fault["type"]:
-        case "literal_error":
-            text = _choice(context["expected"])
-        case "union_tag_invalid":
-            text = _choice(context["expected_tags"])
-        case "value_error":
-            return str(context["error"])
-        case kind:
-            text = _EXPECTED.get(kind) or fault["msg"].replace("Input should", "must")
-    return f"{text}, or an object" if fault["loc"][-1:] == (_VALUE,) else text
-
-
-def _choice(quoted: str) -> str:
-    words = regex.findall(r"'([^']*)'", quoted)
-    return f"must be one of {', '.join(words)}" if len(words) > 1 else f"must be {words[0]}"
+def _expected(fault: ErrorDetails, parts: Path) -> str:
+    is_plain_side = fault["loc"][-1:] == (_VALUE,) != parts[-1:]
+    return f"{expected(fault)}, or an object" if is_plain_side else expected(fault)

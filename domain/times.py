@@ -20,14 +20,14 @@ def iso(at: datetime) -> str:
 
 def _iso_text(value: object) -> object:
     if not isinstance(value, str | timedelta):
-        raise ValueError("a duration is ISO 8601 text such as PT30M or P1D")
+        raise ValueError("must be an ISO 8601 duration such as PT30M or P1D")
     return value
 
 
 def _positive(value: object) -> object:
     value = _iso_text(value)
     if isinstance(value, str) and not value.startswith("P"):
-        raise ValueError("a duration is ISO 8601 text such as PT30M or P1D")
+        raise ValueError("must be an ISO 8601 duration such as PT30M or P1D")
     return value
 
 

@@ -25,6 +25,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from domain.expectations import expected
 from runtime import keys
 from runtime.azure_devops_settings import AzureDevOpsSettings
 from runtime.egress_settings import EgressSettings
@@ -335,9 +336,8 @@ def http_url(host: str, port: int) -> str:
 def _sentences(problem: ValidationError) -> list[str]:
     # Without the value: it may be a secret.
     told = {}
-    for error in problem.errors(include_url=False, include_context=False, include_input=False):
+    for error in problem.errors(include_url=False, include_input=False):
         if error["type"] == "default_factory_not_called":  # nothing is wrong with it but what it is made of
             continue
-        message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        told[f"{PREFIX}{error['loc'][0]}".upper()] = message[0].lower() + message[1:]
+        told[f"{PREFIX}{error['loc'][0]}".upper()] = expected(error)
     return [f"{name} is wrong: it {message}" for name, message in told.items()]

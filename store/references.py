@@ -13,8 +13,9 @@ from domain.errors import InvalidRequest, NotFound
 from domain.people_entities import name_of
 from domain.query_faults import follows, nowhere
 from domain.query_parts import leaves
+from domain.rule_readers import WHOLE, below
 from domain.rules import SEARCH, parsed
-from domain.shapes import shortened
+from domain.shapes import json_path, shortened
 from domain.users import Caller
 from store.definitions import current
 from store.derived import Completing
@@ -51,12 +52,12 @@ async def resolved(
         try:
             asked = parsed(query, dialect=SEARCH)
             if len(list(leaves(asked))) > _RULES:
-                raise InvalidRequest(f"a query in place of an identifier has at most {_RULES} rules")
+                raise InvalidRequest(f"{WHOLE}: may have at most {_RULES} rules in place of an identifier")
             if follows(asked) and (absent := nowhere(asked, (await current(session)).all, blueprint)):
                 raise absent
             search = await prepared(session, asked, at=at, caller=caller, complete=complete, blueprint=blueprint)
         except InvalidRequest as fault:
-            raise InvalidRequest(f"{where}: {fault}") from None
+            raise InvalidRequest(below(where, fault)) from None
         page = await search.page(session, limit=limit)
         if page.next is not None and limit > _COUNTED:
             raise InvalidRequest(f"{where}: the query finds more than {limit} entities of {blueprint}")
@@ -72,7 +73,7 @@ async def resolved(
         relation = kind.definition.relations.get(name)
         if not isinstance(value, dict) or relation is None:  # what the blueprint does not have is refused later
             continue
-        where = f"relations.{name}"
+        where = json_path(["relations", name])
         if relation.many:
             relations[name] = await names(where, value, relation.target, RELATED_AT_MOST)
         else:

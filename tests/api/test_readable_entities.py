@@ -171,7 +171,7 @@ async def test_a_policy_decides_alone(catalog: Product) -> None:
     ("policy", "word"),
     [
         ({"queries": {}, "conditions": ["true"]}, "entities.read.policy.queries"),
-        ({"queries": CREW["policy"]["queries"], "conditions": [""]}, "entities.read.policy.conditions.0"),
+        ({"queries": CREW["policy"]["queries"], "conditions": [""]}, "entities.read.policy.conditions[0]"),
         (
             {"queries": {"q": {"combinator": "and", "rules": [{"operator": "="}]}}, "conditions": ["true"]},
             "entities.read.policy.queries.q.rules[0].property: is required",

@@ -290,11 +290,14 @@ async def test_what_is_no_refused_write_is_not_told(product: Product) -> None:
 
 async def test_a_refusal_that_is_too_long_for_the_log_is_cut(product: Product) -> None:
     name = "n" * 5000
-    message = refused(await product.api.delete(f"/v1/actions/{name}"), 404, "not_found")
+    colors = {f"{'k' * 78}{number}": "none" for number in range(10, 30)}
+    wrong = {"n" * 80: {"colors": colors}}
+    body = {"identifier": name, "calculationProperties": wrong}
+    message = refused(await product.api.post("/v1/blueprints", json=body), 422, "invalid_request")
     [record] = await refusals(product)
     assert len(message) > len(record["message"]) == 4000
     assert record["message"][:-1] == message[:3999]
-    assert record["context"] == {"action": name[:1000]}
+    assert record["context"] == {"blueprint": name[:1000]}
 
 
 async def test_a_refusal_is_answered_also_when_it_cannot_be_recorded(

@@ -179,7 +179,7 @@ async def test_the_past_of_an_entity_is_told_by_intervals(catalog: Product) -> N
 
 
 FAULTS: list[tuple[str, Json, str]] = [
-    (AGGREGATE, {"func": "count"}, "query: field required"),
+    (AGGREGATE, {"func": "count"}, "query: is required"),
     (AGGREGATE, {"func": "mode", "query": {}}, "func: "),
     (AGGREGATE, {"func": "count", "query": {}, "groupBy": "x"}, "groupBy: unknown key"),
     (AGGREGATE, {"func": "sum", "query": {}}, "property: is required where func is sum"),

@@ -134,7 +134,7 @@ async def begun(product: Product, **changes: Any) -> Json:
     ("changes", "message"),
     [
         ({"jobb": "x"}, "invocationMethod.jobb: is not a field of ACME_JOBS"),
-        ({"job": 3}, "invocationMethod.job: must be text"),
+        ({"job": 3}, "invocationMethod.job: must be a string"),
         ({"arguments": []}, "invocationMethod.arguments: must be an object"),
         ({"type": "ACME_JOB"}, "invocationMethod.type: must be one of ACME_JOBS, AZURE_DEVOPS, "),
     ],

@@ -471,8 +471,8 @@ def test_without_limits_a_run_may_take_for_ever() -> None:
 @pytest.mark.parametrize(
     ("section", "said"),
     [
-        ({"approval": {"timeLimit": 5}}, "interlock.approval.timeLimit: a duration is ISO 8601"),
-        ({"approval": {"timeLimit": "4 hours"}}, "interlock.approval.timeLimit: a duration is ISO 8601"),
+        ({"approval": {"timeLimit": 5}}, "interlock.approval.timeLimit: must be an ISO 8601 duration"),
+        ({"approval": {"timeLimit": "4 hours"}}, "interlock.approval.timeLimit: must be an ISO 8601 duration"),
         ({"run": {"timeLimit": "Pxyz"}}, "interlock.run.timeLimit: must be an ISO 8601 duration"),
         ({"run": {"timeLimit": "P" + "9" * 30 + "D"}}, "interlock.run.timeLimit: must be"),
         ({"run": {"timeLimit": "PT0S"}}, "interlock.run.timeLimit: must be longer than nothing"),
@@ -512,7 +512,7 @@ def test_a_time_limit_of_the_approval_that_automations_never_wait_for_does_no_ha
         ({"debounce": {}}, "interlock.debounce.quiet: is required"),
         ({"debounce": {"quiet": "PT0S"}}, "interlock.debounce.quiet: must be longer than nothing and at most 30 days"),
         ({"debounce": {"quiet": "P31D"}}, "interlock.debounce.quiet: must be longer than nothing and at most 30 days"),
-        ({"debounce": {"quiet": 5}}, "interlock.debounce.quiet: a duration is ISO 8601 text such as PT30M or P1D"),
+        ({"debounce": {"quiet": 5}}, "interlock.debounce.quiet: must be an ISO 8601 duration such as PT30M or P1D"),
         ({"debounce": {"quiet": "PT1S", "of": 1}}, "interlock.debounce.of: unknown key"),
         ({"throttle": {"runs": 1}}, "interlock.throttle.per: is required"),
         ({"throttle": {"per": "PT1H"}}, "interlock.throttle.runs: is required"),
@@ -523,7 +523,7 @@ def test_a_time_limit_of_the_approval_that_automations_never_wait_for_does_no_ha
             {"throttle": {"runs": 10**7, "per": "PT1H"}},
             "interlock.throttle.runs: must be less than or equal to 1000000",
         ),
-        ({"throttle": {"runs": 1, "per": "-PT1H"}}, "interlock.throttle.per: a duration is ISO 8601"),
+        ({"throttle": {"runs": 1, "per": "-PT1H"}}, "interlock.throttle.per: must be an ISO 8601 duration"),
     ],
 )
 def test_impossible_limits_of_automations(section: JsonValue, said: str) -> None:

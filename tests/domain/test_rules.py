@@ -227,7 +227,7 @@ HOPS = "must be an integer from 1 to 15"
         (rule("=", "x", {"path": ["a"]}), "rules[1].operator: must be matchAny where the property is a path"),
         (path(), "rules[1].property.path: must name 1 to 20 relations"),
         (path(*["a"] * 21), "rules[1].property.path: must name 1 to 20 relations"),
-        (path(1), "rules[1].property.path[0]: must be an object"),
+        (path(1), "rules[1].property.path[0]: must be text or an object"),
         (path("a", ""), f"rules[1].property.path[1]: {TEXT}"),
         (path({"maxHops": 2}), "rules[1].property.path[0].relation: is required"),
         (path({"relation": "a", "maxHops": 16}), f"rules[1].property.path[0].maxHops: {HOPS}"),

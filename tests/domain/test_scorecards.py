@@ -335,7 +335,16 @@ def test_several_come_in_an_array_or_under_their_name() -> None:
         assert [each.identifier for each in parsed_all(documents, blueprint="service")] == ["s", "t"]
     wrong: list[tuple[Any, str]] = [
         ([one, one], "[1].identifier: 's' is that of [0]"),
-        ({"scorecards": [one, {}]}, "scorecards[1]: identifier: is required"),
+        ({"scorecards": [one, {}]}, "scorecards[1].identifier: is required; scorecards[1].title: is required; "),
+        ([one, 1], "[1]: must be an object"),
+        ([{**one, "a b": 1, "rules": [1]}], '[0].rules[0]: must be an object; [0]["a b"]: unknown key'),
+        ([{**one, "blueprint": "x"}], "[0].blueprint: must be service, as in the path"),
+        (
+            [{**one, "levels": [{"title": "A", "color": "red"}] * 2}],
+            "[0].levels[1].title: 'A' is that of [0].levels[0]",
+        ),
+        ([{**one, "filter": {"combinator": "and", "conditions": 1}}], "[0].filter.conditions: must be an array"),
+        (1, "the body: must be an array"),
         ({"scorecard": []}, "scorecard: unknown key"),
         ({"scorecards": {}}, "scorecards: must be an array"),
     ]

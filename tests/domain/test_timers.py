@@ -92,8 +92,14 @@ def test_without_a_wish_nobody_is_warned() -> None:
         ({"format": "timer", "interlock": {"wrn": {}}}, "schema.properties.ttl.interlock.wrn: unknown key"),
         ({"format": "timer", "interlock": {"warn": {}}}, "schema.properties.ttl.interlock.warn.before: is required"),
         ({"format": "timer", "interlock": {"warn": {"before": "PT0S"}}}, "warn.before: must be longer than nothing"),
-        ({"format": "timer", "interlock": {"warn": {"before": 5}}}, "interlock.warn.before: a duration is ISO 8601"),
-        ({"format": "timer", "interlock": {"warn": {"before": "-P1D"}}}, "interlock.warn.before: a duration is"),
+        (
+            {"format": "timer", "interlock": {"warn": {"before": 5}}},
+            "interlock.warn.before: must be an ISO 8601 duration",
+        ),
+        (
+            {"format": "timer", "interlock": {"warn": {"before": "-P1D"}}},
+            "interlock.warn.before: must be an ISO 8601 duration",
+        ),
         (
             {"format": "timer", "interlock": {"extend": {"action": "a b"}}},
             "interlock.extend.action: 'a b' is no action",

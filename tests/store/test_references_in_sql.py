@@ -62,5 +62,19 @@ async def test_one_is_found_where_one_is_meant(database: Database, small: Graph)
     for sent in documents:
         with pytest.raises(InvalidRequest, match=r"rules\[0\]\.blueprint: there is no blueprint nowhere$"):
             await _resolved(database, small, sent)
-    with pytest.raises(InvalidRequest, match=r"^relations\.one: rules: "):
-        await _resolved(database, small, {"relations": {"one": {"combinator": "and"}}})
+
+
+async def test_what_is_wrong_with_a_query_is_named_by_its_path(database: Database, small: Graph) -> None:
+    rule: Document = {"property": "$identifier", "operator": "isNotEmpty"}
+    many = group(*[rule] * 21)
+    wrong: list[tuple[Document, str]] = [
+        ({"relations": {"one": {"combinator": "and"}}}, "relations.one.rules: is required"),
+        ({"relations": {"many": {"rules": []}}}, "relations.many.combinator: is required"),
+        ({"identifier": {"a b": 1}}, 'identifier["a b"]: unknown key'),
+        ({"team": group({"operator": "="})}, "team.rules[0].property: is required"),
+        ({"team": many}, "team: may have at most 20 rules in place of an identifier"),
+    ]
+    for document, said in wrong:
+        with pytest.raises(InvalidRequest) as refused:
+            await _resolved(database, small, document)
+        assert str(refused.value) == said
