@@ -23,7 +23,7 @@ async def delete_all_entities(
 ) -> Document:
     """Have all entities deleted in the background, and then the blueprint; `GET /v1/migrations/{id}` tells how far."""
     if is_system(blueprint):
-        raise Forbidden(f"{blueprint} is a system blueprint: its entities are deleted one by one")
+        raise Forbidden(f"{blueprint} is a system blueprint: its entities are not deleted all at once")
 
     async def work(session: AsyncSession, writer: CatalogWriter) -> str:
         found = await blueprints.get(session, blueprint, to_change=True)

@@ -9,6 +9,8 @@ from domain.blueprints import Blueprint
 from domain.entities import Entity, EntityRequest, Kind, Writing, changed
 from domain.errors import IdentifierTaken, InterlockError, NotFound, Unavailable
 from domain.people_entities import MEMBERSHIP
+from domain.scorecard_blueprints import NAMES
+from domain.scorecard_entities import allowed, goes_with, require_deletable
 from store import blueprint_permissions, blueprints, entities, people_entities, people_lock, relations, scorecards
 from store.derived import Completing
 from store.entities import Stored, Writer
@@ -30,7 +32,7 @@ async def put(
     Raises:
         IdentifierTaken: it exists, and `upsert` was not asked for.
         NotFound: it relates to something that does not exist, and nobody asked to create that.
-        Forbidden: the writer may not do this.
+        Forbidden: the writer may not do this, or scorecards alone may.
         InterlockError: see `domain.entities.created` and `changed`; nothing is written then.
         store.database.Raced: the transaction has to be done again.
     """
@@ -94,7 +96,7 @@ async def change(
     Raises:
         NotFound: there is none, or it relates to something that does not exist.
         IdentifierTaken: another one has the new identifier.
-        Forbidden: the writer may not do this.
+        Forbidden: the writer may not do this, or scorecards alone may.
         InterlockError: see `domain.entities.changed`; nothing is written then.
         store.database.Raced: the transaction has to be done again.
     """
@@ -102,6 +104,7 @@ async def change(
     await people_lock.take_for(session, kind.identifier)
     before = await entities.get(session, kind.identifier, identifier, to_change=True)
     request = await resolved(session, blueprint, request, writer, complete)
+    request = allowed(kind, before.entity, request, how=how)
     entity = changed(kind, before.entity, request, how=how, author=writer.author)
     await blueprint_permissions.require(session, kind.definition, writer, before.entity, entity)
     if entity.identifier != identifier and await entities.find(session, kind.identifier, entity.identifier):
@@ -126,7 +129,7 @@ async def remove(
 
     Raises:
         NotFound: there is none.
-        Forbidden: the writer may not delete one of them. Nothing is deleted then.
+        Forbidden: the writer may not delete one of them, or scorecards alone may. Nothing is deleted then.
         HasDependents: somebody must relate to it. Nothing is deleted then.
     """
     if not await remove_all(session, blueprint, [identifier], delete_dependents=delete_dependents, writer=writer):
@@ -139,10 +142,11 @@ async def remove_all(
     """The same for several entities of a blueprint, whatever their order: those of them that there were.
 
     Who must relate to one of them is no obstacle when it is among them. Who relates goes before what it relates to, so
-    that its change record still has the relation; only of those that relate to each other one goes first.
+    that its change record still has the relation; only of those that relate to each other one goes first. What shows
+    what scorecards say goes with what it is about, and otherwise not because it relates to something.
 
     Raises:
-        Forbidden: the writer may not delete one of them. Nothing is deleted then.
+        Forbidden: the writer may not delete one of them, or scorecards alone may. Nothing is deleted then.
         HasDependents: somebody else must relate to one of them. Nothing is deleted then.
     """
     names = dict.fromkeys(identifiers)
@@ -150,6 +154,8 @@ async def remove_all(
     # Found in one order for everybody, so that nobody waits in a circle; the last to wait here is looked at first.
     found = {name: await entities.find(session, blueprint, name, to_change=True) for name in sorted(names)}
     waiting = [(stored, False) for name in reversed(names) if (stored := found[name])]
+    for stored, _ in waiting:
+        require_deletable(stored.entity)
     kinds: dict[str, Blueprint] = {}
     met: set[str] = set()
     doomed: list[Stored] = []
@@ -169,7 +175,8 @@ async def remove_all(
             name, kind = referrer.entity.identifier, referrer.entity.blueprint
             if (kind, relation) == MEMBERSHIP:  # a team that goes takes nobody with it
                 continue
-            if delete_dependents or (kind == blueprint and name in names):
+            follows = delete_dependents and (kind not in NAMES or goes_with(referrer.entity, stored.entity))
+            if follows or (kind == blueprint and name in names):
                 waiting.append((referrer, False))
             else:
                 await relations.require_free(session, stored.entity, referrer.entity, relation)

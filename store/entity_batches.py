@@ -22,6 +22,7 @@ from domain.entities import (
 )
 from domain.errors import IdentifierTaken, InterlockError, InvalidRequest, NotFound
 from domain.people_entities import MIRRORED
+from domain.scorecard_entities import allowed, require_makeable
 from domain.users import Caller
 from store import blueprint_permissions, blueprints, entities, people_entities, people_lock, references, scorecards
 from store.derived import Completing
@@ -101,15 +102,15 @@ class Batch:
             definition = self._kind.definition
             await blueprint_permissions.require(self._session, definition, self._writer, None, before.entity)
             raise IdentifierTaken("Entity", before.entity.identifier)
-        author = self._writer.author
-        if before:
-            how = Writing.MERGE if self._options.merge else Writing.REPLACE
-            entity = changed(self._kind, before.entity, request, how=how, author=author)
+        author, was = self._writer.author, before.entity if before else None
+        how = Writing.MERGE if self._options.merge else Writing.REPLACE
+        request = allowed(self._kind, was, request, how=how)
+        if was:
+            entity = changed(self._kind, was, request, how=how, author=author)
             if self._options.validation_only:  # what nothing changes may not fit any more
                 checked(self._kind, entity)
         else:
             entity = created(self._kind, request, generated=generated, author=author)
-        was = before.entity if before else None
         await blueprint_permissions.require(self._session, self._kind.definition, self._writer, was, entity)
         if entity is not was:
             await self._add(before, entity)
@@ -191,10 +192,12 @@ class Batch:
         """The entities to create for what relations name.
 
         Raises:
-            Forbidden: the writer may not create one of them.
+            Forbidden: the writer may not create one of them, or nobody may.
             NotFound: it is somebody whom an event named; events invite nobody.
             InvalidRequest, IdentifierTaken: it is nobody that can be.
         """
+        for target in absent:
+            require_makeable(target.blueprint)
         kinds = {target.blueprint: await blueprints.get(self._session, target.blueprint) for target in absent}
         added = [bare(target.blueprint, target.identifier, author=self._writer.author) for target in absent]
         for target, other in zip(absent, added, strict=True):

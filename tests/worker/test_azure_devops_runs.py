@@ -188,7 +188,7 @@ async def test_an_azure_devops_that_cannot_be_reached_fails_the_run(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         settings: dict[str, Any] = {
-            "webhook_timeout": "1",
+            "webhook_timeout": "10",
             "azure_devops_url": url.format(nobody=taken.getsockname()[1], plain=azure.port),
             **more,
         }
